@@ -1,0 +1,3 @@
+"""Audit records of who did what in PostgreSQL, read from captured traffic."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,257 @@
+"""The requests of a session, in the order in which the server will answer them.
+
+What a client sends is put into one queue. Names are not looked up here: what a name means is known only when
+the server gets to the request (see `audit.exchange`).
+"""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from mirror_audit.audit.analysis import Analyser, Analysis
+from mirror_audit.audit.scanner import split_statements
+from mirror_audit.audit.statement import (
+    BIND,
+    CLOSE_PORTAL,
+    CLOSE_STATEMENT,
+    COPY_END,
+    DESCRIBE_PORTAL,
+    DESCRIBE_STATEMENT,
+    EXECUTE,
+    FUNCTION_CALL,
+    PARSE,
+    PROTOCOL_EXTENDED,
+    PROTOCOL_FUNCTION_CALL,
+    PROTOCOL_SIMPLE,
+    QUERY,
+    REASON_BYTES_LOST,
+    REASON_OVER_LIMIT,
+    REASON_REPLY_NOT_SEEN,
+    SYNC,
+    Portal,
+    Prepared,
+    Request,
+    Statement,
+)
+from mirror_audit.counters import Counters
+from mirror_audit.pgwire.listener import Listener
+
+__all__ = ["ExchangeLimits", "Requests"]
+
+SEMICOLON: Final = b";"
+# The name of a portal or statement is kept in a table; a longer one is kept by its head.
+MAX_NAME_BYTES: Final = 1024
+
+
+class ExchangeLimits:
+    """The bounds of one session; see `config.Limits`."""
+
+    def __init__(self, max_prepared: i64, max_portals: i64, max_pending: i64, max_finished: i64) -> None:
+        self.max_prepared: i64 = max_prepared
+        self.max_portals: i64 = max_portals
+        self.max_pending: i64 = max_pending
+        self.max_finished: i64 = max_finished
+
+
+class Requests(Listener):
+    """The queue of one session, filled by what the client sends."""
+
+    def __init__(self, analyser: Analyser, limits: ExchangeLimits, counters: Counters) -> None:
+        super().__init__()
+        self.analyser = analyser
+        self.exchange_limits = limits
+        self.counters = counters
+        self.standard_conforming: bool = True
+        self.codec: str | None = None  # of a client encoding other than UTF-8
+        self.queue: list[Request] = []
+        self.first: i64 = 0
+        self.prepared: dict[bytes, Prepared] = {}
+        self.portals: dict[bytes, Portal] = {}
+        self.finished: list[Statement] = []
+        self.orphan: Statement | None = None
+        self.skipping: bool = False  # after an error, up to the next Sync
+        self.copying_in: bool = False
+        self.open: bool = False  # replies are expected to match requests
+        self.client_lost: bool = False
+        self.server_lost: bool = False
+        self.unconfirmed: bool = False
+        self.loss_epoch: i64 = 0
+        self.client_mark: i64 = 0  # client bytes before this belong to earlier statements
+        self.server_mark: i64 = 0
+
+    def statement_began(self, statement: Statement) -> None:
+        """A statement was asked for while nothing else was running."""
+
+    def abandon(self, reasons: i64) -> None:
+        """Finish what is in the queue with what is known."""
+        raise NotImplementedError
+
+    # -- the queue ------------------------------------------------------------------------------------------------
+
+    def _push(self, request: Request) -> None:
+        request.offset = self.message_offset
+        if len(self.queue) - self.first >= self.exchange_limits.max_pending:
+            self.counters.outstanding_limit_hits += 1
+            self.abandon(REASON_REPLY_NOT_SEEN | REASON_OVER_LIMIT)
+        self.queue.append(request)
+
+    def _pop(self) -> None:
+        self.first += 1
+        if self.first == len(self.queue):
+            self.queue = []
+            self.first = 0
+        elif self.first >= 256 and self.first * 2 > len(self.queue):
+            self.queue = self.queue[self.first :]
+            self.first = 0
+
+    def head(self) -> Request | None:
+        """The request that the server is working on."""
+        while self.first < len(self.queue):
+            request = self.queue[self.first]
+            if request.kind != COPY_END:
+                return request
+            self._pop()
+        return None
+
+    def pending(self) -> i64:
+        """How many requests wait for a reply."""
+        return len(self.queue) - self.first
+
+    def current(self) -> Statement | None:
+        """The statement that the server is working on, if it is known."""
+        request = self.head()
+        if request is not None and request.statement is not None:
+            return request.statement
+        return self.orphan
+
+    # -- requests ---------------------------------------------------------------------------------------------------
+
+    def _text(self, raw: bytes) -> bytes:
+        """SQL text as UTF-8; bytes that its encoding does not have stay as they are."""
+        codec = self.codec
+        if codec is None:
+            return raw
+        try:
+            return raw.decode(codec).encode()
+        except (UnicodeError, LookupError):
+            return raw
+
+    def query(self, buf: bytes, start: i64, end: i64, missing: i64) -> None:
+        raw = buf[start:end]
+        request = Request(QUERY, b"")
+        statement = self._new_statement(PROTOCOL_SIMPLE)
+        request.statement = statement
+        text = self._text(raw)
+        if missing > 0:
+            self._mark_missing(statement, missing)
+            self._describe(
+                statement, self.analyser.analyse(text, self.standard_conforming), end - start + missing
+            )
+        elif not self._single(text):
+            self._split(request, statement, text)
+        else:
+            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), end - start)
+        self._begin(request, statement)
+        if self.outstanding_ready > 0:
+            self.pipelined = True
+        self.outstanding_ready += 1
+
+    def _single(self, text: bytes) -> bool:
+        """True if the text is certainly one statement: at most one semicolon, at its end."""
+        at = text.find(SEMICOLON)
+        return at < 0 or at == len(text) - 1 or len(text[at + 1 :].strip()) == 0
+
+    def _split(self, request: Request, statement: Statement, text: bytes) -> None:
+        bounds = split_statements(text, self.standard_conforming)
+        if len(bounds) <= 2:
+            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), len(text))
+            return
+        more: list[Statement] = []
+        at: i64 = 0
+        while at < len(bounds):
+            part = text[bounds[at] : bounds[at + 1]]
+            item = statement
+            if at > 0:
+                item = Statement(PROTOCOL_SIMPLE, statement.offset, statement.time)
+                item.ordinal = at // 2
+                more.append(item)
+            self._describe(item, self.analyser.analyse(part, self.standard_conforming), len(part))
+            at += 2
+        more.reverse()
+        request.more = more
+
+    def parse(self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64) -> None:
+        name = name[:MAX_NAME_BYTES]
+        text = self._text(buf[start:end])
+        prepared = Prepared(
+            name, self.analyser.analyse(text, self.standard_conforming), end - start + missing, oids
+        )
+        prepared.loss_epoch = self.loss_epoch
+        if missing > 0:
+            prepared.lost = missing
+            prepared.reasons = REASON_BYTES_LOST
+        request = Request(PARSE, name)
+        request.prepared = prepared
+        self._push(request)
+
+    def bind(self, portal: bytes, statement: bytes, values: bytes, missing: i64) -> None:
+        portal = portal[:MAX_NAME_BYTES]
+        request = Request(BIND, portal)
+        request.portal = Portal(portal, statement[:MAX_NAME_BYTES], values, missing)
+        self._push(request)
+
+    def describe(self, portal: bool, name: bytes) -> None:
+        self._push(Request(DESCRIBE_PORTAL if portal else DESCRIBE_STATEMENT, name[:MAX_NAME_BYTES]))
+
+    def execute(self, portal: bytes, max_rows: i64) -> None:
+        request = Request(EXECUTE, portal[:MAX_NAME_BYTES])
+        statement = self._new_statement(PROTOCOL_EXTENDED)
+        request.statement = statement
+        self._begin(request, statement)
+
+    def close(self, portal: bool, name: bytes) -> None:
+        self._push(Request(CLOSE_PORTAL if portal else CLOSE_STATEMENT, name[:MAX_NAME_BYTES]))
+
+    def sync(self) -> None:
+        if self.copying_in:
+            return  # the server reads COPY data and ignores it
+        if self.outstanding_ready > 0:
+            self.pipelined = True
+        self.outstanding_ready += 1
+        self._push(Request(SYNC, b""))
+        self.client_mark = self.message_end
+
+    def function_call(self, function: i64) -> None:
+        request = Request(FUNCTION_CALL, b"")
+        statement = self._new_statement(PROTOCOL_FUNCTION_CALL)
+        statement.function = function
+        request.statement = statement
+        self._begin(request, statement)
+        if self.outstanding_ready > 0:
+            self.pipelined = True
+        self.outstanding_ready += 1
+
+    def copy_done(self) -> None:
+        if self.copying_in:
+            self.copying_in = False
+        else:
+            self._push(Request(COPY_END, b""))
+
+    def _new_statement(self, protocol: i64) -> Statement:
+        statement = Statement(protocol, self.message_offset, self.message_time)
+        statement.client_bytes = self.message_end - self.client_mark
+        self.client_mark = self.message_end
+        return statement
+
+    def _begin(self, request: Request, statement: Statement) -> None:
+        self._push(request)
+        if len(self.queue) - self.first == 1:
+            self.statement_began(statement)
+
+    def _describe(self, statement: Statement, analysis: Analysis, length: i64) -> None:
+        statement.analysis = analysis
+        statement.text_length = length
+
+    def _mark_missing(self, statement: Statement, missing: i64) -> None:
+        statement.lost += missing
+        statement.reasons |= REASON_BYTES_LOST

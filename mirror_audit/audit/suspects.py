@@ -1,0 +1,97 @@
+"""A first look at a text: can there be a secret in it at all? Compiled.
+
+It errs on the safe side only: what it passes needs no redaction, what it stops is looked at again with more
+care (see `audit.redact`). Whatever word `audit.redact` acts on must be among the words here.
+"""
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from mirror_audit.audit.lexer import is_word
+
+__all__ = ["LONG", "suspects", "suspicious"]
+
+LONG: Final = 1 << 32
+_CARD_DIGITS: Final = 13  # of the shortest card number
+
+
+def suspects(text: bytes) -> i64:
+    """The number of words in `text` that hint at a secret, in any case; plus LONG for a long run of digits.
+
+    The words: pass..., pwd, secret, token, credential, conninfo, postgres..., mapping, crypt, hmac, pgp_,
+    dblink, and api_key and its like. The digits: 13 or more; blanks, dashes and quotes between do not count.
+    """
+    n: i64 = len(text)
+    count: i64 = 0
+    digits: i64 = 0
+    long: i64 = 0
+    i: i64 = 0
+    while i < n:
+        c: i64 = text[i]
+        if c <= 0x39:
+            if c >= 0x30:
+                digits += 1
+                if digits >= _CARD_DIGITS:
+                    long = LONG
+            elif c != 0x20 and c != 0x2D and c != 0x27 and c != 0x0A and c != 0x0D and c != 0x09:
+                digits = 0
+        elif c != 0x5F:
+            digits = 0
+            c |= 0x20
+            if (c == 0x70 or c == 0x63 or c == 0x6B) and _secret_at(text, i, c):
+                count += 1
+        i += 1
+    return count + long
+
+
+def _secret_at(text: bytes, i: i64, c: i64) -> bool:
+    # Each word has a p, c or k that tells it from most other words, and these letters are rare enough. One
+    # neighbour is looked at first: most of them are no such word.
+    n: i64 = len(text)
+    after: i64 = 0
+    if i + 1 < n:
+        after = text[i + 1] | 0x20
+    before: i64 = 0
+    if i > 0:
+        before = text[i - 1] | 0x20
+    if c == 0x70:
+        if after == 0x61:
+            return is_word(text, i + 1, i + 4, b"ass")  # password, passwd, passphrase
+        if after == 0x77:
+            return is_word(text, i + 1, i + 3, b"wd")
+        if after == 0x67:
+            return is_word(text, i + 1, i + 4, b"gp_")
+        if after == 0x6F:
+            return is_word(text, i + 1, i + 8, b"ostgres")  # postgres://user:password@host
+        return after == 0x70 and is_word(text, i - 2, i + 5, b"mapping")
+    if c == 0x63:
+        if after == 0x72:
+            return (
+                is_word(text, i + 1, i + 5, b"rypt")
+                or is_word(text, i - 2, i + 4, b"secret")
+                or is_word(text, i + 1, i + 10, b"redential")
+            )
+        if before == 0x61 and is_word(text, i - 3, i + 1, b"hmac"):
+            return True
+        if after == 0x6F:
+            return is_word(text, i + 1, i + 8, b"onninfo")
+        return False
+    if before == 0x6F:
+        return is_word(text, i - 2, i + 3, b"token")
+    if before == 0x6E:
+        return is_word(text, i - 5, i + 1, b"dblink")
+    if after != 0x65:
+        return False
+    return (
+        is_word(text, i - 3, i + 3, b"apikey")
+        or is_word(text, i - 4, i + 3, b"api_key")
+        or is_word(text, i - 7, i + 3, b"access_key")
+        or is_word(text, i - 8, i + 3, b"private_key")
+        or is_word(text, i - 11, i + 3, b"encryption_key")
+    )
+
+
+def suspicious(text: bytes) -> bool:
+    """True if `text` has a word that hints at a secret, or digits enough for a card number."""
+    return suspects(text) > 0

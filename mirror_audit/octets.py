@@ -1,0 +1,21 @@
+"""Read network-order integers out of bytes, as i64. Compiled and inlined; bounds are checked by `librt`."""
+
+from librt.strings import read_i16_be, read_i32_be
+from mypy_extensions import i64
+
+__all__ = ["i32_at", "u16_at", "u32_at"]
+
+
+def u16_at(buf: bytes, at: i64) -> i64:
+    """The unsigned 16-bit integer at `at`. IndexError if it is not all there."""
+    return i64(read_i16_be(buf, at)) & 0xFFFF
+
+
+def u32_at(buf: bytes, at: i64) -> i64:
+    """The unsigned 32-bit integer at `at`. IndexError if it is not all there."""
+    return i64(read_i32_be(buf, at)) & 0xFFFFFFFF
+
+
+def i32_at(buf: bytes, at: i64) -> i64:
+    """The signed 32-bit integer at `at`. IndexError if it is not all there."""
+    return i64(read_i32_be(buf, at))

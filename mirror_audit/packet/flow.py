@@ -1,0 +1,89 @@
+"""What a TCP connection is to the flow table: its addresses, its two streams, its place among the others."""
+
+from mypy_extensions import i64, mypyc_attr
+
+from mirror_audit.packet.reassembly import HalfStream
+from mirror_audit.packet.streams import CLIENT_TO_SERVER, StreamListener
+
+__all__ = ["Flow", "FlowLimits", "Network", "StreamFactory", "Way"]
+
+
+class Network:
+    """One address space: the same addresses in two networks are different hosts."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.halves: dict[bytes, Way] = {}
+        self.children: dict[int, Network] = {}
+
+
+class FlowLimits:
+    """The bounds of the flow table; see `config.Limits` for their meaning and defaults."""
+
+    def __init__(
+        self,
+        max_flows: i64,
+        max_held_bytes: i64,
+        max_held_segments: i64,
+        reorder_grace_us: i64,
+        unacknowledged_hole_us: i64,
+        idle_timeout_us: i64,
+    ) -> None:
+        self.max_flows: i64 = max_flows
+        self.max_held_bytes: i64 = max_held_bytes
+        self.max_held_segments: i64 = max_held_segments
+        self.reorder_grace_us: i64 = reorder_grace_us
+        self.unacknowledged_hole_us: i64 = unacknowledged_hole_us
+        self.idle_timeout_us: i64 = idle_timeout_us
+
+
+class Flow:
+    """One TCP connection and its place in the table."""
+
+    def __init__(self, network: Network, vni: i64, time: i64, v6: bool) -> None:
+        self.network = network
+        self.vni: i64 = vni
+        self.v6: bool = v6
+        self.client_address = b""  # 4 or 16 bytes
+        self.server_address = b""
+        self.client_port: i64 = 0
+        self.server_port: i64 = 0
+        self.mid_stream: bool = False
+        self.client = HalfStream()
+        self.server = HalfStream()
+        self.listener: StreamListener | None = None
+        self.client_key = b""
+        self.server_key = b""
+        self.start_time: i64 = time
+        self.last_time: i64 = time
+        self.last_data_time: i64 = 0
+        self.last_speaker: i64 = -1
+        self.first_fin: i64 = -1
+        self.closed: bool = False
+        self.reset: bool = False
+        self.older: Flow | None = None
+        self.newer: Flow | None = None
+
+    def half(self, direction: i64) -> HalfStream:
+        """The stream of a direction."""
+        return self.client if direction == CLIENT_TO_SERVER else self.server
+
+
+class Way:
+    """What a pair of addresses and ports, in this order, means: a flow and a direction in it."""
+
+    def __init__(self, flow: Flow, direction: i64) -> None:
+        self.flow = flow
+        self.direction: i64 = direction
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class StreamFactory:
+    """Makes the listener of a new connection."""
+
+    def open(self, flow: Flow) -> StreamListener:
+        """A listener for `flow`."""
+        raise NotImplementedError
+
+    def tick(self, now: i64) -> None:
+        """Called about once a second of packet time."""

@@ -1,0 +1,79 @@
+"""The schema takes every record and is strict about the rest."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from mirror_audit.audit.schema import record_schema, schema_text
+from tests.docs.examples import EXAMPLES
+
+VALIDATOR = Draft202012Validator(record_schema())
+
+
+def test_schema_is_a_schema() -> None:
+    Draft202012Validator.check_schema(record_schema())
+
+    assert json.loads(schema_text()) == record_schema()
+
+
+def test_every_field_has_a_description() -> None:
+    schema = record_schema()
+    objects = [schema, *schema["$defs"].values()]
+    fields = [field for one in objects for field in one["properties"].items()]
+
+    assert len(fields) > 100
+    assert [name for name, field in fields if not field.get("description") and name not in EXAMPLES] == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES.values(), ids=EXAMPLES)
+def test_all_is_required_and_nothing_else_allowed(example: dict[str, Any]) -> None:
+    kind = example["kind"]
+    VALIDATOR.validate(example)
+
+    for name in example:
+        assert not VALIDATOR.is_valid({key: value for key, value in example.items() if key != name}), name
+    for name in example[kind]:
+        body = {key: value for key, value in example[kind].items() if key != name}
+        assert not VALIDATOR.is_valid(example | {kind: body}), name
+    assert not VALIDATOR.is_valid(example | {"more": 1})
+    assert not VALIDATOR.is_valid(example | {kind: example[kind] | {"more": 1}})
+    other = "gap" if kind != "gap" else "undecodable"
+    assert not VALIDATOR.is_valid(example | {other: EXAMPLES[other][other]}), "two bodies"
+
+
+def edit(kind: str, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    record = copy.deepcopy(EXAMPLES[kind])
+    change(record)
+    return record
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        edit("gap", lambda r: r.update(time="2026-11-23 05:54:29")),
+        edit("gap", lambda r: r.update(schema_version="2.0")),
+        edit("gap", lambda r: r.update(client_port=70000)),
+        edit("gap", lambda r: r.update(vni=1 << 24)),
+        edit("gap", lambda r: r["gap"].update(bytes=-1)),
+        edit("gap", lambda r: r["gap"].update(direction="up")),
+        edit("session_start", lambda r: r["session_start"].update(tls=True)),
+        edit("session_start", lambda r: r["session_start"]["parameters"].update(user=None)),
+        edit("statement", lambda r: r["statement"].update(text_sha256="abc")),
+        edit("statement", lambda r: r["statement"]["parameters"][0].pop("sha256")),
+        edit("statement", lambda r: r["statement"]["coverage"].update(reasons=[1])),
+        edit("statement", lambda r: r["statement"].update({"class": "SELECT"})),
+    ],
+)
+def test_strict(record: dict[str, Any]) -> None:
+    assert not VALIDATOR.is_valid(record)
+
+
+def test_nulls_where_they_may_be() -> None:
+    for name in ("text", "parameters", "class", "tables", "copy", "comment_tags", "sqlstate", "duration_us"):
+        record = copy.deepcopy(EXAMPLES["statement"])
+        record["statement"][name] = None
+        VALIDATOR.validate(record)
