@@ -54,7 +54,7 @@ class Limits:
     # Prepared statements and portals remembered, per session; the least recently used goes first.
     max_prepared_statements: int = 10_000
     max_portals: int = 1_000
-    # Statements that are over, but whose transaction status is not known before the server says ReadyForQuery.
+    # Statements that are over and wait for ReadyForQuery, which tells their transaction status; per session.
     max_finished_statements: int = 1_000
 
     # SQL text in a record; of longer text the beginning and a SHA-256 of the whole are kept.

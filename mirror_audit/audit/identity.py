@@ -9,7 +9,7 @@ from mirror_audit.audit.envelope import flow_hash
 from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.packet.flow import Flow
 
-__all__ = ["Identity", "write_strings"]
+__all__ = ["Identity"]
 
 
 def _optional(w: BytesWriter, value: bytes | None) -> None:
@@ -17,20 +17,6 @@ def _optional(w: BytesWriter, value: bytes | None) -> None:
         w.write(b"null")
     else:
         write_string(w, value)
-
-
-def write_strings(w: BytesWriter, values: dict[bytes, bytes]) -> None:
-    """A JSON object of strings."""
-    w.append(0x7B)
-    first: bool = True
-    for name in values:
-        if not first:
-            w.append(0x2C)
-        first = False
-        write_string(w, name)
-        w.append(0x3A)
-        write_string(w, values[name])
-    w.append(0x7D)
 
 
 class Identity:

@@ -79,9 +79,6 @@ class Requests(Listener):
         self.client_mark: i64 = 0  # client bytes before this belong to earlier statements
         self.server_mark: i64 = 0
 
-    def statement_began(self, statement: Statement) -> None:
-        """A statement was asked for while nothing else was running."""
-
     def abandon(self, reasons: i64) -> None:
         """Finish what is in the queue with what is known."""
         raise NotImplementedError
@@ -151,7 +148,7 @@ class Requests(Listener):
             self._split(request, statement, text)
         else:
             self._describe(statement, self.analyser.analyse(text, self.standard_conforming), end - start)
-        self._begin(request, statement)
+        self._push(request)
         if self.outstanding_ready > 0:
             self.pipelined = True
         self.outstanding_ready += 1
@@ -207,7 +204,7 @@ class Requests(Listener):
         request = Request(EXECUTE, portal[:MAX_NAME_BYTES])
         statement = self._new_statement(PROTOCOL_EXTENDED)
         request.statement = statement
-        self._begin(request, statement)
+        self._push(request)
 
     def close(self, portal: bool, name: bytes) -> None:
         self._push(Request(CLOSE_PORTAL if portal else CLOSE_STATEMENT, name[:MAX_NAME_BYTES]))
@@ -226,7 +223,7 @@ class Requests(Listener):
         statement = self._new_statement(PROTOCOL_FUNCTION_CALL)
         statement.function = function
         request.statement = statement
-        self._begin(request, statement)
+        self._push(request)
         if self.outstanding_ready > 0:
             self.pipelined = True
         self.outstanding_ready += 1
@@ -242,11 +239,6 @@ class Requests(Listener):
         statement.client_bytes = self.message_end - self.client_mark
         self.client_mark = self.message_end
         return statement
-
-    def _begin(self, request: Request, statement: Statement) -> None:
-        self._push(request)
-        if len(self.queue) - self.first == 1:
-            self.statement_began(statement)
 
     def _describe(self, statement: Statement, analysis: Analysis, length: i64) -> None:
         statement.analysis = analysis

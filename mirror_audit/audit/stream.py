@@ -30,8 +30,8 @@ class SessionStream(StreamListener):
         connection = self.connection
         connection.data(direction, buf, start, end, offset, time, boundary)
         session = self.session
-        session.client_undecoded = connection.client_undecoded
-        session.server_undecoded = connection.server_undecoded
+        session.losses.client_undecoded = connection.client_undecoded
+        session.losses.server_undecoded = connection.server_undecoded
         if not session.watched and session.first < len(session.queue):
             session.watched = True
             self.factory.watched.append(self)
@@ -47,8 +47,8 @@ class SessionStream(StreamListener):
         connection = self.connection
         connection.flush_counts()
         session = self.session
-        session.client_undecoded = connection.client_undecoded
-        session.server_undecoded = connection.server_undecoded
+        session.losses.client_undecoded = connection.client_undecoded
+        session.losses.server_undecoded = connection.server_undecoded
         session.ended(reason, time)
         counters = self.factory.counters
         counters.unknown_messages += connection.frontend.unknown + connection.backend.unknown
@@ -116,5 +116,5 @@ class SessionFactory(StreamFactory):
             if now >= due and not session.unconfirmed:
                 # One record tells it all, even if several intervals went by between two packets.
                 statement.progress = (now - statement.time) // self.progress_interval_us - 1
-                session.write_progress(statement, now)
+                session.tell_progress(statement, now)
         self.watched = kept

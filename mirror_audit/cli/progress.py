@@ -28,6 +28,7 @@ _NOTABLE: Final = (
     "portals_evicted",
     "outstanding_limit_hits",
     "messages_over_limit",
+    "buffer_budget_hits",
     "texts_truncated",
     "parameters_truncated",
     "cancel_keys_evicted",

@@ -290,6 +290,9 @@ class StreamOrder:
             until = half.fin
         if half.holding() != 0 and (half.head().offset < until or until <= half.next):
             until = half.head().offset
+        if half.hole_since != 0 and half.hole_since < time:
+            # The record's time, and so its id, must not depend on when other connections let time pass.
+            time = half.hole_since
         half.hole_since = 0
         if until > half.next:
             if not half.seen:

@@ -53,7 +53,7 @@ def test_every_limit_is_notable() -> None:
     limits = {
         name
         for name in COUNTER_NAMES
-        if name.endswith(("_evicted", "_limit_hits", "_over_limit", "_truncated", "_timeout"))
+        if name.endswith(("_evicted", "_hits", "_over_limit", "_truncated", "_timeout"))
     }
 
     assert {name for name in limits if not name.startswith("dropped_")} <= set(progress._NOTABLE)

@@ -60,7 +60,10 @@ def test_statements() -> None:
     [
         (
             {},
-            "1,448 bytes from the server were not captured; 312 bytes after them cannot be read; reading goes on",
+            (
+                "1,448 bytes from the server were not captured; 312 bytes after them cannot be read; "
+                "reading goes on"
+            ),
         ),
         (
             {"recovered": False, "cause": "truncated", "bytes_undecoded": 0, "gaps": 3},

@@ -1,0 +1,174 @@
+"""Takes secrets out of statements, messages and parameter values, before anything else is made of them.
+
+Three modes. "secrets" masks passwords and keys where the syntax tells of them (see `audit.secret_places`) and card
+numbers anywhere; of a text that is no SQL, every literal and comment. "values" masks every literal, and comments
+that are not tags as well; with a key, a mask holds a keyed hash, so that equal values can be told. "none" masks
+nothing. Names are not values: tables, columns, and the roles and paths that a session takes on stay.
+"""
+
+import hmac
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from mirror_audit.audit.comment_tags import parse_tags
+from mirror_audit.audit.lexer import COMMENT, INTEGER, NUMBER, PARAMETER, QUOTED, STRING
+from mirror_audit.audit.scanner import tokens
+from mirror_audit.audit.secret_places import (
+    PARSED,
+    SHOWN,
+    Mask,
+    Secrets,
+    apply_masks,
+    mask_comment,
+    mask_identifier,
+    mask_literal,
+)
+from mirror_audit.audit.sensitive import MASK, cards, literal, literal_value, mask_cards, mask_conninfo
+from mirror_audit.audit.suspects import LONG, suspects
+
+__all__ = ["NONE", "SECRETS", "VALUES", "Redaction", "Redactor"]
+
+SECRETS: Final = "secrets"
+VALUES: Final = "values"
+NONE: Final = "none"
+
+_HASH_DIGITS: Final = 16
+# Those of the server's translations too. Between letters it is an apostrophe.
+_QUOTE: Final = re.compile("|".join((*'"«»„“”‚‘’', "(?<![A-Za-z])'", "'(?![A-Za-z])")).encode())
+_KEY: Final = re.compile(rb"=\(.*\)", re.DOTALL)  # Key (id)=(5) already exists.
+_ROW: Final = re.compile(rb" \(.*\)\.?\Z", re.DOTALL)  # Failing row contains (5, x).
+_JSON: Final = re.compile(rb"(JSON data, line \d+: ).*", re.DOTALL)
+_NO_PARAMETERS: Final[frozenset[int]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Redaction:
+    """A statement without its secrets.
+
+    `text` is for readers; `sql` has the same tokens as the statement, with only the secrets taken out, for the
+    parser. `secret`: there is a secret in it, or the place of one, perhaps a parameter (`parameters`, from 1).
+    """
+
+    text: bytes
+    sql: bytes
+    secret: bool
+    parameters: frozenset[int]
+
+
+class Redactor:
+    """Redaction in one mode. `key`: for masks that can be compared, in mode "values"."""
+
+    def __init__(self, mode: str, key: bytes | None) -> None:
+        self.mode = mode
+        self.key = key if mode == VALUES else None
+
+    def statement(self, text: bytes, standard_conforming: bool, parsed: bool) -> Redaction:
+        """Redact one statement. `parsed`: it is known to be SQL; else no literal of it is trusted."""
+        if self.mode == NONE:
+            return Redaction(text, text, False, _NO_PARAMETERS)
+        shown = sql = text
+        secret = False
+        parameters = _NO_PARAMETERS
+        found = suspects(text)
+        if found % LONG:
+            secrets = Secrets(text, standard_conforming, parsed)
+            shown = apply_masks(text, secrets.masks, SHOWN)
+            sql = apply_masks(text, secrets.masks, PARSED)
+            secret = secrets.secret
+            parameters = frozenset(secrets.parameters)
+        if found >= LONG:
+            shown = apply_masks(shown, _card_masks(shown, standard_conforming), SHOWN)
+            sql = apply_masks(sql, _card_masks(sql, standard_conforming), PARSED)
+        if self.mode == VALUES or not parsed:
+            shown = self._without_literals(shown, standard_conforming, parsed)
+        return Redaction(shown, sql, secret, parameters)
+
+    def _without_literals(self, text: bytes, standard_conforming: bool, parsed: bool) -> bytes:
+        flat = tokens(text, standard_conforming)
+        masks: list[Mask] = []
+        for kind, start, end in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+            if STRING <= kind <= NUMBER:
+                value = literal_value(text[start:end], kind, standard_conforming)
+                # A secret has its mask already, and not even a hash of it is wanted.
+                shown = MASK if self.key is None or value == MASK else self._hash(value)
+                masks.append(mask_literal(text, kind, start, end, shown))
+            elif kind == COMMENT and not (parsed and parse_tags(text, start, end)):
+                masks.append(mask_comment(text, start, end))
+            elif kind == QUOTED and not text.endswith(b'"', start + 1, end):
+                masks.append(mask_identifier(kind, start, end))
+        return apply_masks(text, masks, SHOWN)
+
+    def _hash(self, value: bytes) -> bytes:
+        digest = hmac.new(self.key or b"", value, "sha256").hexdigest()
+        return b"*hmac:" + digest[:_HASH_DIGITS].encode() + b"*"
+
+    def value(self, text: bytes, secret: bool) -> bytes | None:
+        """A parameter's value redacted, None if it may be shown as it is. `secret`: it has a secret's place."""
+        if self.mode == NONE:
+            return None
+        if self.mode == VALUES:
+            return MASK if self.key is None else self._hash(text)
+        if secret:
+            return MASK
+        if not suspects(text):
+            return None
+        shown = mask_cards(mask_conninfo(text))
+        return None if shown == text else shown
+
+    def message(self, text: bytes, strict: bool) -> bytes:
+        """A MESSAGE, DETAIL, HINT or CONTEXT of the server, redacted; the same object if nothing had to go.
+
+        `strict` (its statement has a secret or is no SQL, or mode "values"): nothing in quotes stays, from the
+        first to the last, since a value may hold quotes itself; nor do the values of a row or a key. What a
+        message says without quotes, as RAISE may, cannot be told from the message.
+        """
+        if self.mode == NONE:
+            return text
+        shown = mask_cards(mask_conninfo(text)) if suspects(text) else text
+        if strict or self.mode == VALUES:
+            shown = _without_values(shown)
+        return text if shown == text else shown
+
+
+def _card_masks(text: bytes, standard_conforming: bool) -> list[Mask]:
+    """Masks for card numbers in literals, numbers and comments, and for names that are nothing else."""
+    found = list(cards(text))
+    flat = tokens(text, standard_conforming)
+    masks: list[Mask] = []
+    at = 0
+    for kind, start, end in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        while at < len(found) and found[at][1] <= start:
+            at += 1
+        touched = at < len(found) and found[at][0] < end
+        if STRING <= kind < INTEGER:
+            token = text[start:end]
+            value = literal_value(token, kind, standard_conforming)
+            # Its pieces, if it has several, make one number only when put together.
+            shown = mask_cards(value) if touched or b"\n" in token or b"\r" in token else value
+            if shown != value:
+                masked = literal(shown, token, kind, standard_conforming)
+                masks.append((start, end, masked, masked))
+        elif touched and kind in (INTEGER, NUMBER):
+            masks.append(mask_literal(text, kind, start, end))
+        elif touched and kind == COMMENT:
+            body = text[start + 2 : end]
+            masks.append(mask_comment(text, start, end, mask_cards(body.removesuffix(b"*/"))))
+        elif touched and kind == PARAMETER:
+            masks.append((start, end, b"$" + MASK, b"$1"))
+        elif touched and kind == QUOTED and mask_cards(text[start + 1 : end - 1]) == MASK:
+            masks.append(mask_identifier(kind, start, end))
+    return masks
+
+
+def _without_values(text: bytes) -> bytes:
+    text = _JSON.sub(rb"\g<1>" + MASK, text)
+    if _KEY.search(text):
+        text = _KEY.sub(b"=(" + MASK + b")", text)
+    else:
+        text = _ROW.sub(b" (" + MASK + b")", text)
+    quotes = [match.span() for match in _QUOTE.finditer(text)]
+    if not quotes:
+        return text
+    closing = text[quotes[-1][0] :] if len(quotes) > 1 else b""
+    return text[: quotes[0][1]] + MASK + closing

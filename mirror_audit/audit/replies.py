@@ -1,0 +1,380 @@
+"""Match the server's replies with the client's requests, and so find out which statements ran.
+
+The server answers in the order of the requests, so one queue is all it takes. Names are resolved when the
+server gets to a request, not when the client sends it: a prepared statement counts from its ParseComplete on, a
+portal from its BindComplete on. A reply that cannot belong to the request at the head of the queue means that
+our view is wrong; then `out_of_step` is set and the connection looks for solid ground.
+"""
+
+from mypy_extensions import i64
+
+from mirror_audit.audit.requests import Requests
+from mirror_audit.audit.statement import (
+    BIND,
+    CLOSE_PORTAL,
+    CLOSE_STATEMENT,
+    COPY_BOTH,
+    COPY_END,
+    COPY_IN,
+    COPY_OUT,
+    DESCRIBE_PORTAL,
+    DESCRIBE_STATEMENT,
+    EXECUTE,
+    FUNCTION_CALL,
+    OUTCOME_ERROR,
+    OUTCOME_OK,
+    OUTCOME_SKIPPED,
+    OUTCOME_SUSPENDED,
+    OUTCOME_UNKNOWN,
+    PARSE,
+    PROTOCOL_SIMPLE,
+    QUERY,
+    REASON_NAME_UNPROVEN,
+    REASON_PORTAL_NOT_SEEN,
+    REASON_REPLY_NOT_SEEN,
+    REASON_REQUEST_NOT_SEEN,
+    REASON_STATEMENT_NOT_SEEN,
+    SYNC,
+    Portal,
+    Prepared,
+    Request,
+    Statement,
+)
+
+__all__ = ["Replies"]
+
+
+class Replies(Requests):
+    """The replies to the requests of one session, as long as nothing fails."""
+
+    # -- hooks of the session -----------------------------------------------------------------------------
+
+    def transaction_status(self, status: i64) -> None:
+        """ReadyForQuery: `finished` holds the statements that ended since the last one."""
+        raise NotImplementedError
+
+    def finish_early(self) -> None:
+        """`finished` is full: let go of it."""
+        raise NotImplementedError
+
+    def skip_to_sync(self) -> None:
+        """The server reads and ignores requests up to the next Sync."""
+        raise NotImplementedError
+
+    # -- replies --------------------------------------------------------------------------------------------------------
+
+    def _mismatch(self) -> None:
+        """A reply does not belong to the head of the queue."""
+        if self.client_lost:
+            # What it belongs to was among the lost bytes; so were the ends of what is still in the queue.
+            self.abandon(REASON_REPLY_NOT_SEEN)
+        else:
+            self.out_of_step = True
+
+    def parse_complete(self) -> None:
+        request = self.head()
+        if request is None or request.kind != PARSE:
+            if request is not None or (self.open and not self.client_lost):
+                self._mismatch()
+            return
+        self._pop()
+        prepared = request.prepared
+        if prepared is not None:
+            self._remember(prepared)
+
+    def _remember(self, prepared: Prepared) -> None:
+        table = self.prepared
+        if prepared.name in table:
+            del table[prepared.name]
+        elif len(table) >= self.exchange_limits.max_prepared:
+            del table[next(iter(table))]
+            self.counters.prepared_evicted += 1
+        table[prepared.name] = prepared
+
+    def bind_complete(self) -> None:
+        request = self.head()
+        if request is None or request.kind != BIND:
+            if request is not None or (self.open and not self.client_lost):
+                self._mismatch()
+            return
+        self._pop()
+        portal = request.portal
+        if portal is None:
+            return
+        portal.prepared = self.prepared.get(portal.statement_name)
+        table = self.portals
+        if portal.name not in table and len(table) >= self.exchange_limits.max_portals:
+            del table[next(iter(table))]
+            self.counters.portals_evicted += 1
+        table[portal.name] = portal
+
+    def close_complete(self) -> None:
+        request = self.head()
+        if request is None or (request.kind != CLOSE_STATEMENT and request.kind != CLOSE_PORTAL):
+            if request is not None or (self.open and not self.client_lost):
+                self._mismatch()
+            return
+        self._pop()
+        if request.kind == CLOSE_STATEMENT:
+            self.prepared.pop(request.name, None)
+        else:
+            self.portals.pop(request.name, None)
+
+    def parameter_description(self, oids: bytes) -> None:
+        request = self.head()
+        if request is None or request.kind != DESCRIBE_STATEMENT:
+            if request is not None or (self.open and not self.client_lost):
+                self._mismatch()
+            return
+        prepared = self.prepared.get(request.name)
+        if prepared is not None:
+            prepared.oids = oids
+
+    def row_description(self) -> None:
+        request = self.head()
+        if request is None:
+            if self.open and not self.client_lost:
+                self._mismatch()
+            return
+        kind: i64 = request.kind
+        if kind == DESCRIBE_STATEMENT or kind == DESCRIBE_PORTAL:
+            self._pop()
+        elif kind == QUERY:
+            self._started(request.statement)
+        else:
+            self._mismatch()
+
+    def no_data(self) -> None:
+        request = self.head()
+        if request is None:
+            if self.open and not self.client_lost:
+                self._mismatch()
+        elif request.kind == DESCRIBE_STATEMENT or request.kind == DESCRIBE_PORTAL:
+            self._pop()
+        else:
+            self._mismatch()
+
+    def _running(self) -> Statement | None:
+        """The statement that a result belongs to; None if it cannot belong to anything."""
+        request = self.head()
+        if request is not None:
+            kind: i64 = request.kind
+            if kind == EXECUTE or kind == QUERY or kind == FUNCTION_CALL:
+                statement = request.statement
+                if statement is not None:
+                    self._started(statement)
+                    if kind == EXECUTE and statement.prepared is None:
+                        self._resolve(request, statement)
+                return statement
+            self._mismatch()
+            if self.out_of_step:
+                return None
+        elif self.open and not self.client_lost:
+            self._mismatch()
+            return None
+        if not self.open:
+            return None
+        orphan = self.orphan
+        if orphan is None:
+            orphan = Statement(PROTOCOL_SIMPLE, self.message_offset, self.message_time)
+            orphan.from_server = True
+            orphan.reasons = REASON_REQUEST_NOT_SEEN
+            self.orphan = orphan
+            self._started(orphan)
+        return orphan
+
+    def _started(self, statement: Statement | None) -> None:
+        if statement is not None and not statement.started:
+            statement.started = True
+            statement.first_reply = self.message_time
+
+    def _resolve(self, request: Request, statement: Statement) -> None:
+        """What an Execute runs, by the names as the server knows them now."""
+        portal = self.portals.get(request.name)
+        statement.portal_name = request.name
+        if portal is None:
+            statement.reasons |= REASON_PORTAL_NOT_SEEN
+            return
+        self._take_portal(statement, portal)
+
+    def _take_portal(self, statement: Statement, portal: Portal) -> None:
+        statement.portal = portal
+        if portal.missing > 0:
+            self._mark_missing(statement, portal.missing)
+        prepared = portal.prepared
+        if prepared is None:
+            statement.reasons |= REASON_STATEMENT_NOT_SEEN
+            return
+        self._take_prepared(statement, prepared)
+
+    def _take_prepared(self, statement: Statement, prepared: Prepared) -> None:
+        statement.prepared = prepared
+        statement.analysis = prepared.analysis
+        statement.text_length = prepared.text_length
+        statement.reasons |= prepared.reasons
+        statement.lost += prepared.lost
+        if prepared.loss_epoch != self.loss_epoch:
+            statement.reasons |= REASON_NAME_UNPROVEN
+
+    def data_rows(self, rows: i64, first_time: i64) -> None:
+        statement = self._running()
+        if statement is not None:
+            if statement.rows == 0 and statement.first_reply > first_time:
+                statement.first_reply = first_time
+            statement.rows += rows
+
+    def copy_data(self, from_client: bool, rows: i64, octets: i64) -> None:
+        statement = self.current()
+        if statement is None or (from_client and statement.copy == 0 and self.pending() > 1):
+            # The client sends ahead: its data belongs to the last statement it asked for.
+            statement = None
+            at: i64 = len(self.queue) - 1
+            while at >= self.first and statement is None:
+                statement = self.queue[at].statement
+                at -= 1
+        if statement is not None:
+            statement.copy_rows += rows
+            statement.copy_bytes += octets
+            if not from_client:
+                self._started(statement)
+
+    def copy_in_response(self) -> None:
+        statement = self._running()
+        if statement is None:
+            return
+        statement.copy = COPY_IN
+        self.copying_in = True
+        request = self.head()
+        if request is None or request.kind != EXECUTE:
+            return
+        # Syncs that were sent before the data's end are read as COPY data and ignored.
+        kept: list[Request] = [request]
+        at: i64 = self.first + 1
+        while at < len(self.queue):
+            item = self.queue[at]
+            if self.copying_in and item.kind == SYNC:
+                self.outstanding_ready -= 1
+            elif self.copying_in and item.kind == COPY_END:
+                self.copying_in = False
+            else:
+                kept.append(item)
+            at += 1
+        self.queue = kept
+        self.first = 0
+
+    def copy_out_response(self) -> None:
+        statement = self._running()
+        if statement is not None:
+            statement.copy = COPY_OUT
+
+    def copy_both_response(self) -> None:
+        statement = self._running()
+        if statement is not None:
+            statement.copy = COPY_BOTH
+
+    def command_complete(self, buf: bytes, start: i64, end: i64) -> None:
+        statement = self._running()
+        if statement is not None:
+            statement.tag = buf[start:end]
+            self._end(statement, OUTCOME_OK)
+
+    def empty_query_response(self) -> None:
+        statement = self._running()
+        if statement is not None:
+            self._end(statement, OUTCOME_OK)
+
+    def portal_suspended(self) -> None:
+        statement = self._running()
+        if statement is not None:
+            self._end(statement, OUTCOME_SUSPENDED)
+
+    def function_call_response(self) -> None:
+        statement = self._running()
+        if statement is not None:
+            self._end(statement, OUTCOME_OK)
+
+    def _end(self, statement: Statement, outcome: i64) -> None:
+        """The running statement is over."""
+        self.copying_in = False
+        statement.outcome = outcome
+        statement.end = self.time
+        statement.server_bytes = self.message_end - self.server_mark
+        self.server_mark = self.message_end
+        if statement is self.orphan:
+            self.orphan = None
+        else:
+            request = self.queue[self.first]
+            more = request.more
+            if request.kind == EXECUTE:
+                self._pop()
+            elif more is not None and len(more) > 0 and outcome != OUTCOME_ERROR:
+                request.statement = more.pop()
+            else:
+                # ReadyForQuery takes the request itself out.
+                request.statement = None
+        self._finish(statement)
+
+    def _finish(self, statement: Statement) -> None:
+        self.finished.append(statement)
+        if len(self.finished) >= self.exchange_limits.max_finished:
+            if self.unconfirmed:
+                self.out_of_step = True
+            else:
+                self.counters.statements_emitted_early += 1
+                self.finish_early()
+
+    def ready_for_query(self, status: i64) -> None:
+        if self.skipping:
+            self.skip_to_sync()
+        request = self.head()
+        if request is not None:
+            kind: i64 = request.kind
+            if kind == QUERY or kind == FUNCTION_CALL:
+                self._end_of_query(request)
+            elif kind != SYNC:
+                self._mismatch()
+                if self.out_of_step:
+                    return
+            if self.first < len(self.queue):
+                self._pop()
+        elif self.open and not self.client_lost:
+            self._mismatch()
+            return
+        if self.outstanding_ready > 0:
+            self.outstanding_ready -= 1
+        self.open = True
+        self.skipping = False
+        self.orphan = None
+        self.copying_in = False
+        if self.unconfirmed:
+            self.unconfirmed = False
+            self.counters.resynchronised += 1
+        if status == 0x49:
+            self.portals = {}
+        if request is not None and request.kind == QUERY:
+            # A simple Query destroys the unnamed statement and portal.
+            self.prepared.pop(b"", None)
+            self.portals.pop(b"", None)
+        self.transaction_status(status)
+        self.server_mark = self.message_end
+
+    def _end_of_query(self, request: Request) -> None:
+        """Statements of a Query that had no result: not reached after an error, else we split it wrongly."""
+        statement = request.statement
+        failed: bool = statement is None
+        if statement is not None:
+            self._unanswered(statement, OUTCOME_UNKNOWN, REASON_REPLY_NOT_SEEN)
+        more = request.more
+        if more is not None:
+            while len(more) > 0:
+                item = more.pop()
+                if failed:
+                    self._unanswered(item, OUTCOME_SKIPPED, 0)
+                else:
+                    self._unanswered(item, OUTCOME_UNKNOWN, REASON_REPLY_NOT_SEEN)
+        request.statement = None
+
+    def _unanswered(self, statement: Statement, outcome: i64, reasons: i64) -> None:
+        statement.outcome = outcome
+        statement.reasons |= reasons
+        self._finish(statement)
