@@ -1,8 +1,8 @@
 """The tags that libraries write into a comment of a statement, as sqlcommenter defines them. Compiled.
 
 /*action='index',traceparent='00-5bd66ef5095369c7b0d1f8f4bd33716a-c532cb4098ac3dd2-01'*/ after or before the
-statement: keys and values in percent encoding, a quote in them as \\' (https://google.github.io/sqlcommenter/spec/).
-A comment that is not wholly of this form has no tags.
+statement: keys and values in percent encoding, a quote in them as \\'
+(https://google.github.io/sqlcommenter/spec/). A comment that is not wholly of this form has no tags.
 """
 
 from typing import Final
@@ -10,7 +10,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64, u8
 
-from mirror_audit.audit.lexer import COMMENT
+from mirror_audit.audit.lexer import COMMENT, MARK
 from mirror_audit.audit.scanner import tokens
 
 __all__ = ["MAX_TAGS", "MAX_TAG_BYTES", "comment_tags", "parse_tags"]
@@ -23,6 +23,8 @@ def comment_tags(text: bytes) -> dict[str, str]:
     """The tags of the comment after the last token, or else of the one before the first; {} without any."""
     flat = tokens(text, True)
     n: i64 = len(flat)
+    while n > 0 and flat[n - 3] == MARK and text[flat[n - 2]] == 0x3B:
+        n -= 3
     if n > 0 and flat[n - 3] == COMMENT:
         tags = parse_tags(text, flat[n - 2], flat[n - 1])
         if tags:

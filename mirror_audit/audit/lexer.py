@@ -1,7 +1,8 @@
 """The tokens of SQL text, as PostgreSQL 18 lexes it. Compiled.
 
-It knows tokens only, no grammar (PostgreSQL manual, 4.1 Lexical Structure; src/backend/parser/scan.l), never
-raises, and is linear in the text. The text is UTF-8; bytes from 0x80 up belong to identifiers, valid or not.
+It knows tokens only, no grammar (PostgreSQL manual, 4.1 Lexical Structure; src/backend/parser/scan.l),
+never raises, and is linear in the text. The text is UTF-8; bytes from 0x80 up belong to identifiers, valid
+or not.
 """
 
 from typing import Final
@@ -77,8 +78,8 @@ class Lexer:
     """The tokens of one text, one after the other.
 
     `next()` returns the kind and leaves the token in text[start:end]. `spaced` tells whether blanks or
-    comments stood before it. With `comments` true, comments are tokens; else they are skipped, and counted in
-    `skipped`. A token that the text ends in the middle of reaches to the end, and sets `unterminated`.
+    comments stood before it. With `comments` true, comments are tokens; else they are skipped, and counted
+    in `skipped`. A token that the text ends in the middle of reaches to the end, and sets `unterminated`.
     """
 
     def __init__(self, text: bytes, standard_conforming: bool, comments: bool) -> None:
@@ -142,7 +143,7 @@ class Lexer:
             if cls == _DIGIT:
                 return self._number(i)
             if c == 0x27:
-                return self._emit(STRING, i, self._string(i, not self.standard_conforming))
+                return self._emit(STRING, i, self._string(i, not self.standard_conforming, True))
             if c == 0x22:
                 return self._emit(QUOTED, i, self._quoted(i))
             if c == 0x24:
@@ -210,21 +211,21 @@ class Lexer:
                 return END
             q: i64 = self.text[i + 2]
             if q == 0x27:
-                return self._emit(USTRING, i, self._string(i + 2, False))
+                return self._emit(USTRING, i, self._string(i + 2, False, True))
             if q == 0x22:
                 return self._emit(QUOTED, i, self._quoted(i + 2))
             return END
         if c == 0x65:
-            return self._emit(ESTRING, i, self._string(i + 1, True))
+            return self._emit(ESTRING, i, self._string(i + 1, True, True))
         if c == 0x6E:
-            return self._emit(NSTRING, i, self._string(i + 1, not self.standard_conforming))
+            return self._emit(NSTRING, i, self._string(i + 1, not self.standard_conforming, True))
         if c == 0x62:
-            return self._emit(BITS, i, self._string(i + 1, False))
+            return self._emit(BITS, i, self._string(i + 1, False, False))
         if c == 0x78:
-            return self._emit(HEX, i, self._string(i + 1, False))
+            return self._emit(HEX, i, self._string(i + 1, False, False))
         return END
 
-    def _string(self, i: i64, backslash: bool) -> i64:
+    def _string(self, i: i64, backslash: bool, doubled: bool) -> i64:
         text = self.text
         n: i64 = self.size
         i += 1
@@ -233,7 +234,7 @@ class Lexer:
             if c == 0x5C and backslash:
                 i += 2
             elif c == 0x27:
-                if i + 1 < n and text[i + 1] == 0x27:
+                if doubled and i + 1 < n and text[i + 1] == 0x27:
                     i += 2
                     continue
                 more: i64 = self._continuation(i + 1)

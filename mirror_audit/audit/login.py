@@ -34,6 +34,7 @@ from mirror_audit.audit.registry import SessionRegistry
 from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.settings_state import SettingsState
 from mirror_audit.counters import Counters
+from mirror_audit.octets import find_zero
 from mirror_audit.packet.flow import Flow
 from mirror_audit.packet.sequence import SEQUENCE_MASK
 
@@ -242,7 +243,7 @@ class Login(Exchange):
         fields: dict[int, bytes] = {}
         at: i64 = start
         while at < end and buf[at] != 0 and len(fields) < MAX_ERROR_FIELDS:
-            stop: i64 = buf.find(b"\x00", at + 1, end)
+            stop: i64 = find_zero(buf, at + 1, end)
             if stop < 0:
                 stop = end
             last: i64 = stop

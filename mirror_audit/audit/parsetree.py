@@ -1,7 +1,8 @@
 """What a parse tree tells: the tables, and the class of a statement.
 
-The tree is libpg_query's JSON: nested dicts and lists, a node wrapped as {"SelectStmt": {...}} where its type is
-not fixed. The fields are PostgreSQL's (src/include/nodes/parsenodes.h; libpg_query's protobuf/pg_query.proto).
+The tree is libpg_query's JSON: nested dicts and lists, a node wrapped as {"SelectStmt": {...}} where its
+type is not fixed. The fields are PostgreSQL's (src/include/nodes/parsenodes.h; libpg_query's
+protobuf/pg_query.proto).
 """
 
 from typing import Any, Final
@@ -148,9 +149,10 @@ _CLASSES: Final = {
 def class_of(statement: Node, modifies: bool) -> bytes:
     """The class that pgaudit gives to one statement. `modifies`: a statement in its tree modifies data.
 
-    READ, WRITE, DDL, ROLE, FUNCTION or MISC (pgaudit README, "pgaudit.log"; log_audit_event in pgaudit.c and
-    GetCommandLogLevel in PostgreSQL's tcop/utility.c). Where pgaudit logs parts of one statement in several
-    classes, as for a CTE with INSERT or COPY (INSERT ...) TO, this is the one of the part that modifies.
+    READ, WRITE, DDL, ROLE, FUNCTION or MISC (pgaudit README, "pgaudit.log"; log_audit_event in pgaudit.c
+    and GetCommandLogLevel in PostgreSQL's tcop/utility.c). Where pgaudit logs parts of one statement in
+    several classes, as for a CTE with INSERT or COPY (INSERT ...) TO, this is the one of the part that
+    modifies.
     """
     ((kind, body),) = statement.items()
     if kind == "ExplainStmt":

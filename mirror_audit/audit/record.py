@@ -53,7 +53,7 @@ class Envelope:
     time: Annotated[
         str,
         Keywords(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
-        "Time of the packet that began what the record tells, by the capture's clock, UTC, microseconds.",
+        "Time of the packet it is about (of a statement: its request), by the capture's clock, UTC.",
     ]
     session_id: Annotated[str, "Identifier of the TCP connection; the same in all its records."]
     network: Annotated[

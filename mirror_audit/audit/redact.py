@@ -1,15 +1,17 @@
 """Takes secrets out of statements, messages and parameter values, before anything else is made of them.
 
-Three modes. "secrets" masks passwords and keys where the syntax tells of them (see `audit.secret_places`) and card
-numbers anywhere; of a text that is no SQL, every literal and comment. "values" masks every literal, and comments
-that are not tags as well; with a key, a mask holds a keyed hash, so that equal values can be told. "none" masks
-nothing. Names are not values: tables, columns, and the roles and paths that a session takes on stay.
+Three modes. "secrets" masks passwords and keys where the syntax tells of them (see `audit.secret_places`)
+and card numbers anywhere; of a text that is no SQL, every literal and comment. "values" masks every
+literal, and comments that are not tags as well; with a key, a mask holds a keyed hash, so that equal values
+can be told. "none" masks nothing. Names are not values: tables, columns, and the roles and paths that a
+session takes on stay.
 """
 
 import hmac
 import re
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 from mirror_audit.audit.comment_tags import parse_tags
 from mirror_audit.audit.lexer import COMMENT, INTEGER, NUMBER, PARAMETER, QUOTED, STRING
@@ -46,8 +48,9 @@ _NO_PARAMETERS: Final[frozenset[int]] = frozenset()
 class Redaction:
     """A statement without its secrets.
 
-    `text` is for readers; `sql` has the same tokens as the statement, with only the secrets taken out, for the
-    parser. `secret`: there is a secret in it, or the place of one, perhaps a parameter (`parameters`, from 1).
+    `text` is for readers; `sql` has the same tokens as the statement, with only the secrets taken out, for
+    the parser. `secret`: there is a secret in it, or the place of one, perhaps a parameter (`parameters`,
+    from 1).
     """
 
     text: bytes
@@ -71,7 +74,7 @@ class Redactor:
         secret = False
         parameters = _NO_PARAMETERS
         found = suspects(text)
-        if found % LONG:
+        if found % LONG or not parsed:
             secrets = Secrets(text, standard_conforming, parsed)
             shown = apply_masks(text, secrets.masks, SHOWN)
             sql = apply_masks(text, secrets.masks, PARSED)
@@ -104,7 +107,7 @@ class Redactor:
         return b"*hmac:" + digest[:_HASH_DIGITS].encode() + b"*"
 
     def value(self, text: bytes, secret: bool) -> bytes | None:
-        """A parameter's value redacted, None if it may be shown as it is. `secret`: it has a secret's place."""
+        """A parameter's value redacted, None if it may be shown. `secret`: it has the place of one."""
         if self.mode == NONE:
             return None
         if self.mode == VALUES:
@@ -119,9 +122,9 @@ class Redactor:
     def message(self, text: bytes, strict: bool) -> bytes:
         """A MESSAGE, DETAIL, HINT or CONTEXT of the server, redacted; the same object if nothing had to go.
 
-        `strict` (its statement has a secret or is no SQL, or mode "values"): nothing in quotes stays, from the
-        first to the last, since a value may hold quotes itself; nor do the values of a row or a key. What a
-        message says without quotes, as RAISE may, cannot be told from the message.
+        `strict` (its statement has a secret or is no SQL, or mode "values"): nothing in quotes stays, from
+        the first to the last, since a value may hold quotes itself; nor do the values of a row or a key.
+        What a message says without quotes, as RAISE may, cannot be told from the message.
         """
         if self.mode == NONE:
             return text
@@ -154,6 +157,10 @@ def _card_masks(text: bytes, standard_conforming: bool) -> list[Mask]:
         elif touched and kind == COMMENT:
             body = text[start + 2 : end]
             masks.append(mask_comment(text, start, end, mask_cards(body.removesuffix(b"*/"))))
+        elif kind == COMMENT and b"%" in text[start:end]:
+            body = unquote_to_bytes(text[start:end])
+            if mask_cards(body) != body:
+                masks.append(mask_comment(text, start, end))
         elif touched and kind == PARAMETER:
             masks.append((start, end, b"$" + MASK, b"$1"))
         elif touched and kind == QUOTED and mask_cards(text[start + 1 : end - 1]) == MASK:

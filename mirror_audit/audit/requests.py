@@ -155,8 +155,12 @@ class Requests(Listener):
 
     def _single(self, text: bytes) -> bool:
         """True if the text is certainly one statement: at most one semicolon, at its end."""
-        at = text.find(SEMICOLON)
-        return at < 0 or at == len(text) - 1 or len(text[at + 1 :].strip()) == 0
+        last: i64 = len(text) - 1
+        if last >= 0 and text[last] == 0x3B:
+            text = text[:last]
+        if SEMICOLON not in text:
+            return True
+        return len(text[text.find(SEMICOLON) + 1 :].strip(b" \t\r\n\f\v;")) == 0
 
     def _split(self, request: Request, statement: Statement, text: bytes) -> None:
         bounds = split_statements(text, self.standard_conforming)

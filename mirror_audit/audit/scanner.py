@@ -2,8 +2,8 @@
 
 A *skeleton* is a statement with each literal replaced by one fixed literal of its kind, and each run of
 blanks and comments by one space. It is SQL again and holds nothing of what a literal said, so that whatever
-is derived from it is free of values. Two kinds of literal stay as written: integers of up to four digits that
-begin an item of ORDER BY or GROUP BY, and the one character after UESCAPE.
+is derived from it is free of values. Two kinds of literal stay as written: integers of up to four digits
+that begin an item of ORDER BY or GROUP BY, and the one character after UESCAPE.
 """
 
 from typing import Final
@@ -192,8 +192,8 @@ def _same(w: BytesWriter, first: i64, second: i64, size: i64) -> bool:
 def scan(text: bytes, standard_conforming: bool, out: Scan) -> None:
     """Fill `out` from one statement.
 
-    The skeleton has only the first of the literals that follow each other in IN (...), and of rows of VALUES
-    that are alike: libpg_query gives the same fingerprint whatever their number.
+    The skeleton has only the first of the literals that follow each other in IN (...), and of rows of
+    VALUES that are alike: libpg_query gives the same fingerprint whatever their number.
     """
     lexer = out.lexer
     lexer.reset(text, standard_conforming)
@@ -209,6 +209,8 @@ def scan(text: bytes, standard_conforming: bool, out: Scan) -> None:
     row: i64 = 0
     row_before: i64 = -1
     size_before: i64 = 0
+    whole: i64 = 0  # the skeleton's length without semicolons at its end
+    last_end: i64 = 0
     out.first_start = 0
     out.first_end = 0
     while True:
@@ -222,6 +224,8 @@ def scan(text: bytes, standard_conforming: bool, out: Scan) -> None:
             break
         c: i64 = text[start]
         length: i64 = len(w)
+        if kind == QUOTED and lexer.unterminated:
+            kind = STRING  # who knows what the quote was meant to be
         if before == END:
             if kind == IDENTIFIER and _is_dml(text, start, end):
                 flags |= DML
@@ -269,19 +273,20 @@ def scan(text: bytes, standard_conforming: bool, out: Scan) -> None:
             elif (depth == rows_depth and c != 0x28 and c != 0x2C) or kept.depth < rows_depth:
                 rows_depth = -1
         else:
-            if kind == QUOTED and lexer.unterminated:
-                _marker(w, STRING)
-            else:
-                _copy(w, text, start, end)
+            _copy(w, text, start, end)
             in_list = 0
             if depth == rows_depth:
                 rows_depth = -1
         before = kind
+        if kind != MARK or c != 0x3B:
+            whole = len(w)
+            last_end = end
+    w.truncate(whole)
     if lexer.skipped > 0:
         flags |= HAS_COMMENT
     out.last_start = 0
     out.last_end = 0
-    if lexer.skipped > 0 and lexer.comment_start >= kept.end:
+    if lexer.skipped > 0 and lexer.comment_start >= last_end:
         out.last_start = lexer.comment_start
         out.last_end = lexer.comment_end
     if lexer.unterminated:
@@ -333,8 +338,8 @@ def literal_spans(text: bytes, standard_conforming: bool) -> list[tuple[int, int
 def split_statements(text: bytes, standard_conforming: bool) -> list[int]:
     """[start0, end0, start1, end1, ...] of the statements, without the blanks around them and the semicolons.
 
-    Semicolons inside parentheses and inside the BEGIN ATOMIC ... END of a routine do not separate. A comment
-    belongs to the statement that it stands before or in; what holds comments only is no statement.
+    Semicolons inside parentheses and inside the BEGIN ATOMIC ... END of a routine do not separate. A
+    comment belongs to the statement that it stands before or in; what holds comments only is no statement.
     """
     lexer = Lexer(text, standard_conforming, True)
     found: list[int] = []

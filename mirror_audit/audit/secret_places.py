@@ -1,7 +1,7 @@
 """Where the secrets of a statement stand: found by its tokens, without a parser.
 
-Tokens rather than a parse tree, because a secret must be found in PREPARE, EXPLAIN, the body of a DO or a string
-for dblink as well, and in what is no valid SQL. What is looked for:
+Tokens rather than a parse tree, because a secret must be found in PREPARE, EXPLAIN, the body of a DO or a
+string for dblink as well, and in what is no valid SQL. What is looked for:
 
 - the literal after PASSWORD and its like (CREATE and ALTER ROLE, USER, GROUP; OPTIONS of a server)
 - all options of a user mapping but the user's name
@@ -25,6 +25,7 @@ from mirror_audit.audit.lexer import (
     PARAMETER,
     QUOTED,
     STRING,
+    USTRING,
 )
 from mirror_audit.audit.scanner import tokens
 from mirror_audit.audit.sensitive import MASK, literal, literal_value, mask_conninfo, needs_more
@@ -48,14 +49,11 @@ PARSED: Final = 3  # what keeps the statement what it is to a parser
 _MAX_DEPTH: Final = 4  # of literals inside literals; deeper ones are masked whole
 
 _SECRET_NAME: Final = re.compile(
-    rb"passw|passphrase|pwd|secret|token|credential|api_?key|access_key|private_key|encryption_key",
-    re.IGNORECASE,
+    rb"passw|passphrase|pwd|secret|token|credential|api_?key|(?:access|private|encryption)_key", re.IGNORECASE
 )
 _SECRET_FUNCTIONS: Final = frozenset(
     (
         b"crypt",
-        b"dblink_connect",
-        b"dblink_connect_u",
         b"decrypt",
         b"decrypt_iv",
         b"encrypt",
@@ -71,6 +69,8 @@ _SECRET_FUNCTIONS: Final = frozenset(
         b"pgp_sym_encrypt_bytea",
     )
 )
+_CONNECTING: Final = frozenset((b"dblink_connect", b"dblink_connect_u"))
+_COMPOSING: Final = frozenset((b"concat", b"concat_ws", b"format"))
 _DML: Final = frozenset((b"insert", b"merge", b"update"))
 _NO_VALUE: Final = frozenset((b"null", b"default", b"from", b"current"))
 _USER_NAMES: Final = frozenset((b"user", b"username", b"user_name"))
@@ -85,6 +85,8 @@ _PASSWORD_IN_COMMENT: Final = re.compile(rb"(passw\w{0,20}\s{0,8}[:=]\s{0,8})([^
 def mask_literal(text: bytes, kind: int, start: int, end: int, shown: bytes = MASK) -> Mask:
     """A mask for a whole literal."""
     token = text[start:end]
+    if kind == USTRING:
+        return start, end, b"U&'" + shown + b"'", b"U&'" + MASK + b"'"
     if kind in (INTEGER, NUMBER):
         # "/" and an asterisk would begin a comment.
         return start, end, b" " + shown if text[start - 1 : start] == b"/" else shown, b"0"
@@ -118,7 +120,7 @@ def apply_masks(text: bytes, masks: list[Mask], which: int) -> bytes:
     done = 0
     for mask in sorted(masks, key=lambda mask: (mask[0], -mask[1])):
         if mask[0] >= done:
-            parts += (text[done : mask[0]], mask[which])
+            parts += (text[done : mask[0]], mask[2] if which == SHOWN else mask[3])
             done = mask[1]
     return b"".join((*parts, text[done:]))
 
@@ -126,8 +128,8 @@ def apply_masks(text: bytes, masks: list[Mask], which: int) -> bytes:
 class Secrets:
     """The secrets of one text: `masks` in any order, and the numbers of `parameters` in a secret's place.
 
-    `secret` tells that there are any. With `parsed` false, the text is taken for a mistyped statement: a word
-    where a password should stand is one.
+    `secret` tells that there are any. With `parsed` false, the text is taken for a mistyped statement: a
+    word where a password should stand is one.
     """
 
     def __init__(self, text: bytes, standard_conforming: bool, parsed: bool, depth: int = 0) -> None:
@@ -186,7 +188,7 @@ class Secrets:
             elif kind == MARK and self._text[start] == 0x29 and regions:
                 regions.pop()
             elif kind == PARAMETER:
-                if at >= secret_from or region in (b"secret", b"config"):
+                if at >= secret_from or region in (b"secret", b"config", b"connect"):
                     self._parameter(start, end)
             elif kind in (IDENTIFIER, QUOTED):
                 name = self._name(at)
@@ -232,7 +234,9 @@ class Secrets:
                 return b"config" if _SECRET_NAME.search(setting) else b""
         if mapping and name == b"options":
             return b"mapping"
-        return b"dblink" if name.startswith(b"dblink") else b""
+        if name in _CONNECTING:
+            return b"connect"
+        return name if name.startswith(b"dblink") or name in _COMPOSING else b""
 
     def _in_region(self, at: int, region: bytes) -> bool:
         if region == b"config":
@@ -247,7 +251,8 @@ class Secrets:
         while at < stop and (self._name(at) or self._is(at, b".")):
             if self._name(at) == b"to":
                 break
-            secret = secret or _SECRET_NAME.search(self._name(at)) is not None
+            name = self._name(at)
+            secret = secret or (name != b"password_encryption" and _SECRET_NAME.search(name) is not None)
             at += 1
         return at + 1 if secret and at < stop and (self._is(at, b"=") or self._name(at) == b"to") else stop
 
@@ -278,9 +283,16 @@ class Secrets:
         connects = shown is not value
         if not connects:
             shown = self._inside(value)
-        if shown == value and region == b"dblink" and b"=" in value and b"passw" in value.lower():
+        if (
+            shown == value
+            and region.startswith((b"connect", b"dblink"))
+            and b"=" in value
+            and b"passw" in value.lower()
+        ):
             shown = MASK  # a connection string that is not well formed
-        unfinished = _UNFINISHED.search(value) is not None or (connects and needs_more(value))
+        unfinished = connects and needs_more(value)
+        if region in _COMPOSING or self._is(at + 1, b"||"):
+            unfinished = unfinished or _UNFINISHED.search(value) is not None
         if shown == value:
             return False, unfinished or (_ROLE_SQL.search(value) is not None and b"password" in value.lower())
         masked = literal(shown, token, kind, self._conforming)

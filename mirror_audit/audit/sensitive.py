@@ -1,7 +1,7 @@
 """What counts as sensitive inside one value: card numbers, and passwords in connection strings.
 
-Card numbers are told by their length and check digit alone (ISO/IEC 7812-1: 13 to 19 digits, Luhn), so one number
-in ten of that length is taken for one. Connection strings are libpq's (PostgreSQL manual, 34.1.1).
+Card numbers are told by their length and check digit alone (ISO/IEC 7812-1: 13 to 19 digits, Luhn), so one
+number in ten of that length is taken for one. Connection strings are libpq's (PostgreSQL manual, 34.1.1).
 """
 
 import re
@@ -78,7 +78,7 @@ def mask_cards(text: bytes) -> bytes:
 
 
 def mask_conninfo(value: bytes) -> bytes:
-    """`value` with the passwords masked, if it is a connection string or holds a URI; else the same object."""
+    """`value` with its passwords masked if it is a connection string or has a URI; else the same object."""
     if _URI.search(value):
         masked = _URI.sub(_mask_uri, value)
         if masked != value:

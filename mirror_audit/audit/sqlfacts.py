@@ -2,18 +2,16 @@
 
 The only module that knows postgast, which is young: it uses its fingerprint, its normaliser and the library
 that it carries, and reads libpg_query's JSON parse tree itself (postgast's protobuf decoder gives up at a
-hundred levels, JSON at some four hundred). `facts` must be given skeletons (see `audit.scanner`), so nothing
-in them can hold a value of the statement. Effects are what the text itself says: a function that calls
-set_config, or sets a variable for itself, goes unseen.
+hundred levels, JSON at some four hundred). `facts` must be given skeletons (see `audit.scanner`), so
+nothing in them can hold a value of the statement. Effects are what the text itself says: a function that
+calls set_config, or sets a variable for itself, goes unseen.
 """
 
+import importlib
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
-
-import postgast
-from postgast.native import lib
 
 from mirror_audit.audit.lexer import NSTRING, STRING
 from mirror_audit.audit.nesting import nesting
@@ -63,9 +61,16 @@ __all__ = [
     "mask_normalized",
 ]
 
+# Not by an import statement: a stub of postgast 0.2.0 is no valid Python (a member named None), and mypyc
+# stops at it when it follows the imports of a compiled module to here.
+postgast: Any = importlib.import_module("postgast")
+_lib: Any = importlib.import_module("postgast.native").lib
+
 MAX_SQL_BYTES: Final = 32 * 1024  # libpg_query's normaliser is quadratic in the length of a target list
 MAX_NESTING: Final = 400
 MAX_TABLES: Final = 64
+
+_PLANNABLE: Final = {"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"}
 
 # Codes, with what their name and argument hold.
 NO_EFFECT: Final = 0
@@ -106,7 +111,8 @@ CLOSE_ALL: Final = 31
 class Effect:
     """One change of the session's state.
 
-    With `parameter` n, what the name (of a role) or the argument (a search_path) would say is in $n.
+    SET_UNKNOWN with `parameter` n is set_config with the value in $n; its argument is b"local" or
+    b"session".
     """
 
     code: int
@@ -138,7 +144,7 @@ class Facts:
 def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
     """The facts of one statement. Never raises."""
     if len(skeleton) > max_bytes or nesting(skeleton) > MAX_NESTING:
-        return Facts(parsed=False, too_long=True, normalized=mask_normalized(skeleton))
+        return Facts(parsed=False, too_long=True, normalized=mask_normalized(skeleton[:max_bytes]))
     statements = _parse(skeleton)
     if statements is None:
         # An unterminated text has a skeleton with a lone quote at its end.
@@ -146,7 +152,8 @@ def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
     sql = skeleton.decode("utf-8", "replace")
     try:
         fingerprint = postgast.fingerprint(sql).hex.encode()
-        normalized = mask_normalized(postgast.normalize(sql).encode())
+        # Of other statements it misplaces some literals and leaves the rest.
+        normalized = postgast.normalize(sql).encode() if _all_plannable(statements) else skeleton
     except (postgast.PgQueryError, ValueError):
         return Facts(parsed=False, normalized=mask_normalized(skeleton))
     found = Tables()
@@ -158,7 +165,7 @@ def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
         parsed=True,
         statement_class=class_of(statements[0], found.modifies) if statements else None,
         fingerprint=fingerprint,
-        normalized=normalized,
+        normalized=mask_normalized(normalized),
         tables=names[:MAX_TABLES],
         tables_left_out=max(len(names) - MAX_TABLES, 0),
         effects=of_skeleton,
@@ -199,12 +206,16 @@ def mask_normalized(text: bytes) -> bytes:
     return b"".join((*parts, text[done:]))
 
 
+def _all_plannable(statements: list[Node]) -> bool:
+    return all(kind in _PLANNABLE for statement in statements for kind in statement)
+
+
 def _parse(text: bytes) -> list[Node] | None:
     """The statements of `text`, each {"SelectStmt": {...}} or the like; None if it is not SQL."""
     if b"\0" in text:
         return None
     # libpg_query does not check the encoding, but cuts long identifiers by it.
-    result = lib.pg_query_parse(text.decode("utf-8", "replace").encode())
+    result = _lib.pg_query_parse(text.decode("utf-8", "replace").encode())
     try:
         if result.error:
             return None
@@ -212,7 +223,7 @@ def _parse(text: bytes) -> list[Node] | None:
     except (RecursionError, ValueError):
         return None
     finally:
-        lib.pg_query_free_parse_result(result)
+        _lib.pg_query_free_parse_result(result)
     return [raw["stmt"] for raw in tree["stmts"] if raw.get("stmt")]
 
 
@@ -248,7 +259,9 @@ def _effects_of(statements: list[Node]) -> tuple[Effect, ...]:
         return ()
     ((kind, body),) = statements[0].items()
     if kind == "SelectStmt":
-        return tuple(_set_config(call) for call in _set_config_calls(body) if _sets_what(call) is not None)
+        found = [_set_config(call) for call in _set_config_calls(body) if _sets_what(call) is not None]
+        # Whoever looks at the first only should learn of the role.
+        return tuple(sorted(found, key=lambda e: e.code in (SET_SEARCH_PATH, SET_LOCAL_SEARCH_PATH)))
     effect = _effect(kind, body)
     return () if effect is None else (effect,)
 
@@ -288,11 +301,11 @@ def _variable_set(body: Node) -> Effect | None:
     return _setting(setting, value if values else None, bool(body.get("is_local")))
 
 
-def _setting(setting: str, value: str | None, local: bool, parameter: int = 0) -> Effect:
+def _setting(setting: str, value: str | None, local: bool) -> Effect:
     code = _SETTINGS[setting][1 if local else 0]
     if setting == "search_path":
-        return Effect(code, None, _encode(value), parameter)
-    return Effect(code, None if setting == "role" and value == "none" else _encode(value), None, parameter)
+        return Effect(code, None, _encode(value))
+    return Effect(code, None if setting == "role" and value == "none" else _encode(value))
 
 
 def _set_config_calls(tree: Node | list[Node]) -> list[list[Any]]:
@@ -339,7 +352,8 @@ def _set_config(args: list[Any]) -> Effect:
         return Effect(SET_UNKNOWN, _encode(setting) or None)
     value = _uncast(args[1])
     if "ParamRef" in value:
-        return _setting(setting, None, local, value["ParamRef"].get("number", 0))
+        scope = b"local" if local else b"session"
+        return Effect(SET_UNKNOWN, _encode(setting), scope, value["ParamRef"].get("number", 0))
     constant = _constant(value)
     if constant is None and not value.get("A_Const", {}).get("isnull"):
         return Effect(SET_UNKNOWN, _encode(setting))

@@ -20,7 +20,8 @@ def suspects(text: bytes) -> i64:
     """The number of words in `text` that hint at a secret, in any case; plus LONG for a long run of digits.
 
     The words: pass..., pwd, secret, token, credential, conninfo, postgres..., mapping, crypt, hmac, pgp_,
-    dblink, and api_key and its like. The digits: 13 or more; blanks, dashes and quotes between do not count.
+    dblink, and api_key and its like. The digits: 13 or more; blanks, dashes and quotes between do not
+    count.
     """
     n: i64 = len(text)
     count: i64 = 0
@@ -34,7 +35,7 @@ def suspects(text: bytes) -> i64:
                 digits += 1
                 if digits >= _CARD_DIGITS:
                     long = LONG
-            elif c != 0x20 and c != 0x2D and c != 0x27 and c != 0x0A and c != 0x0D and c != 0x09:
+            elif not (c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D)):
                 digits = 0
         elif c != 0x5F:
             digits = 0

@@ -90,16 +90,16 @@ def summary(counters: Mapping[str, int], seconds: float) -> str:
     unseen = f"{counters.get('bytes_lost', 0):,} bytes not seen in {_count(counters, 'gaps')}"
     rate = packets / max(seconds, 1e-6)
     lines = [f"{packets:,} packets in {seconds:.2f} s ({rate:,.0f}/s): {found}; {unseen}"]
-    dropped = {
-        name.removeprefix("dropped_"): number
+    dropped = [
+        f"{number:,} ({_spaced(name.removeprefix('dropped_'))})"
         for name, number in counters.items()
         if name.startswith("dropped_") and number
-    }
+    ]
     if dropped:
-        lines.append(f"not used: {_listed(dropped)}")
-    notable = {name: counters[name] for name in _NOTABLE if counters.get(name)}
+        lines.append(f"not used: {', '.join(dropped)}")
+    notable = [f"{_spaced(name)}: {counters[name]:,}" for name in _NOTABLE if counters.get(name)]
     if notable:
-        lines.append(f"note: {_listed(notable)}")
+        lines.append(f"note: {', '.join(notable)}")
     return "\n".join(lines)
 
 
@@ -108,5 +108,5 @@ def _count(counters: Mapping[str, int], plural: str) -> str:
     return f"{number:,} {plural.removesuffix('s') if number == 1 else plural}"
 
 
-def _listed(numbers: Mapping[str, int]) -> str:
-    return ", ".join(f"{number:,} {name.replace('_', ' ')}" for name, number in numbers.items())
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")

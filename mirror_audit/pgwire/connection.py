@@ -23,8 +23,8 @@ from mypy_extensions import i64
 from mirror_audit.counters import Budget, Counters
 from mirror_audit.pgwire.listener import Listener
 from mirror_audit.pgwire.opening import AUTHENTICATION, CLIENT, ENCRYPTED, READY, SERVER, STARTUP, Opening
-from mirror_audit.pgwire.replies import BackendReader
-from mirror_audit.pgwire.requests import FrontendReader
+from mirror_audit.pgwire.backend import BackendReader
+from mirror_audit.pgwire.frontend import FrontendReader
 
 __all__ = ["Connection"]
 
@@ -118,8 +118,8 @@ class Connection(Opening):
 
     def finish(self) -> None:
         """The connection is over: let go of what is buffered."""
-        self.frontend.reset()
-        self.backend.reset()
+        self.frontend.close()
+        self.backend.close()
         self.opening = None
 
     def flush_counts(self) -> None:

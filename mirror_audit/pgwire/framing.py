@@ -46,6 +46,9 @@ class MessageSink:
         raise NotImplementedError
 
 
+_NOWHERE: Final = MessageSink()
+
+
 class Framer:
     """The framing state of one direction. Positions are stream offsets."""
 
@@ -79,6 +82,12 @@ class Framer:
         self.unknown: i64 = 0
         self.over_limit: i64 = 0
         self.over_budget: i64 = 0
+
+    def close(self) -> None:
+        """Nothing more will be fed: let go of what is buffered, and of the sink, which refers to this object."""
+        self.reset()
+        self.stopped = True
+        self.sink = _NOWHERE
 
     def at_boundary(self) -> bool:
         """True if the next byte begins a message."""

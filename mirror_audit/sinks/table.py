@@ -72,7 +72,7 @@ class TableSink:
         client = envelope.client_address
         who = f"{envelope.user or '?'}@{envelope.database or '?'}"
         values = {
-            "time": time[:12],
+            "time": time[: self._columns[0][1]],
             "client": f"[{client}]:{envelope.client_port}"
             if ":" in client
             else f"{client}:{envelope.client_port}",

@@ -2,14 +2,22 @@
 
 import copy
 import json
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from mirror_audit.audit.record import Record
 from mirror_audit.audit.schema import record_schema, schema_text
+from mirror_audit.replay import replay
 from tests.docs.examples import EXAMPLES
+from tests.support import pgmsg
+from tests.support.wrap import TcpTrace, write_pcap
+
+SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 
 VALIDATOR = Draft202012Validator(record_schema())
 
@@ -43,6 +51,40 @@ def test_all_is_required_and_nothing_else_allowed(example: dict[str, Any]) -> No
     assert not VALIDATOR.is_valid(example | {kind: example[kind] | {"more": 1}})
     other = "gap" if kind != "gap" else "undecodable"
     assert not VALIDATOR.is_valid(example | {other: EXAMPLES[other][other]}), "two bodies"
+
+
+def check(records: Iterable[Record]) -> Counter[str]:
+    """Every record is one; the first of each kind also pass the schema, which takes its time."""
+    kinds: Counter[str] = Counter()
+    for record in records:
+        assert Record.from_json(record.to_json()) == record
+        kinds[record.kind] += 1
+        if kinds[record.kind] <= 20:
+            VALIDATOR.validate(record.to_dict())
+    return kinds
+
+
+@pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.pcap")), ids=lambda path: path.stem)
+def test_records_of_a_sample(path: Path) -> None:
+    assert check(replay(path, auto_ports=True)).total() > 0
+
+
+def test_records_of_a_statement_that_runs_on(tmp_path: Path) -> None:
+    trace = TcpTrace()
+    trace.open()
+    trace.client(pgmsg.startup("app", "shop"))
+    trace.server(pgmsg.login())
+    trace.client(pgmsg.query("BEGIN; CALL slow()"))
+    for _ in range(3):
+        trace.wait(9_000_000)
+        trace.server(pgmsg.notice("working"))
+    trace.server(pgmsg.command_complete("BEGIN") + pgmsg.command_complete("CALL") + pgmsg.ready("T"))
+    write_pcap(tmp_path / "x.pcap", trace.frames)
+
+    kinds = check(replay(tmp_path / "x.pcap"))
+
+    assert kinds["statement_progress"] >= 1
+    assert (kinds["statement"], kinds["transaction_end"]) == (2, 1)
 
 
 def edit(kind: str, change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:

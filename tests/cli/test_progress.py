@@ -34,8 +34,8 @@ def test_summary() -> None:
             "12,345 packets in 0.50 s (24,690/s): 1 session, 2,000 statements, 1 error; "
             "1,448 bytes not seen in 2 gaps"
         ),
-        "not used: 7 other port, 1,000 malformed",
-        "note: 4 encrypted sessions, 3 flows evicted",
+        "not used: 7 (other port), 1,000 (malformed)",
+        "note: encrypted sessions: 4, flows evicted: 3",
     ]
 
 

@@ -38,6 +38,7 @@ def test_narrow() -> None:
     header, _, row = table(line("statement"), width=80)
 
     assert header.split() == ["time", "user@database", "outcome", "what", "rows", "ms"]
+    assert row.startswith("05:54:29 app@shop ")
     assert len(row) == 80
     assert "..." in row
 

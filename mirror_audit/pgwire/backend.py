@@ -4,7 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from mirror_audit.octets import i32_at, u16_at, u32_at
+from mirror_audit.octets import find_zero, i32_at, u16_at, u32_at
 from mirror_audit.pgwire.listener import Listener
 from mirror_audit.pgwire.startup import key_digest
 
@@ -38,7 +38,7 @@ class BackendReader:
                 return False
             listener.ready_for_query(status)
         elif kind == 0x43:  # C
-            stop: i64 = buf.find(b"\x00", start, end)
+            stop: i64 = find_zero(buf, start, end)
             if stop < 0:
                 return False
             listener.command_complete(buf, start, stop)
@@ -65,15 +65,15 @@ class BackendReader:
         elif kind == 0x4E:  # N
             listener.notice_response(buf, start, end)
         elif kind == 0x53:  # S
-            stop = buf.find(b"\x00", start, end)
+            stop = find_zero(buf, start, end)
             if stop < 0:
                 return False
-            value_end: i64 = buf.find(b"\x00", stop + 1, end)
+            value_end: i64 = find_zero(buf, stop + 1, end)
             if value_end < 0:
                 return False
             listener.parameter_status(buf[start:stop], buf[stop + 1 : value_end])
         elif kind == 0x41:  # A
-            stop = buf.find(b"\x00", start + 4, end)
+            stop = find_zero(buf, start + 4, end)
             if stop < 0:
                 return False
             listener.notification_response(i32_at(buf, start), buf[start + 4 : stop])
@@ -126,7 +126,7 @@ class BackendReader:
             options: list[bytes] = []
             at: i64 = start + 8
             while at < end and len(options) < MAX_UNSUPPORTED_OPTIONS:
-                stop: i64 = buf.find(b"\x00", at, end)
+                stop: i64 = find_zero(buf, at, end)
                 if stop < 0:
                     break
                 options.append(buf[at:stop])

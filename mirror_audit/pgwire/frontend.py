@@ -4,7 +4,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from mirror_audit.octets import i32_at, u16_at, u32_at
+from mirror_audit.octets import find_zero, i32_at, u16_at, u32_at
 from mirror_audit.pgwire.listener import Listener
 
 __all__ = ["FrontendReader"]
@@ -26,7 +26,7 @@ class FrontendReader:
         if kind == 0x42:  # B
             return self._bind(buf, start, end, missing)
         if kind == 0x45:  # E
-            stop: i64 = buf.find(b"\x00", start, end)
+            stop: i64 = find_zero(buf, start, end)
             if stop < 0 or stop + 5 > end:
                 return False
             listener.execute(buf[start:stop], i32_at(buf, stop + 1))
@@ -36,7 +36,7 @@ class FrontendReader:
             stop = end
             if missing == 0:
                 # The server reads up to the first zero byte, and so must we.
-                stop = buf.find(b"\x00", start, end)
+                stop = find_zero(buf, start, end)
                 if stop < 0:
                     return False
             listener.query(buf, start, stop, missing)
@@ -46,7 +46,7 @@ class FrontendReader:
             if end - start < 2:
                 return False
             what: i64 = buf[start]
-            stop = buf.find(b"\x00", start + 1, end)
+            stop = find_zero(buf, start + 1, end)
             if stop < 0 or (what != 0x53 and what != 0x50):
                 return False
             if kind == 0x44:
@@ -62,7 +62,7 @@ class FrontendReader:
         elif kind == 0x70:  # p: a password or a SASL message. Only a mechanism's name leaves this place.
             if self.sasl:
                 self.sasl = False
-                stop = buf.find(b"\x00", start, end)
+                stop = find_zero(buf, start, end)
                 if stop >= 0 and stop - start < 64:
                     listener.authentication_mechanism(buf[start:stop])
         elif kind == 0x46:  # F
@@ -72,12 +72,12 @@ class FrontendReader:
         return True
 
     def _parse(self, buf: bytes, start: i64, end: i64, missing: i64) -> bool:
-        stop: i64 = buf.find(b"\x00", start, end)
+        stop: i64 = find_zero(buf, start, end)
         if stop < 0:
             return False
         name = buf[start:stop]
         text: i64 = stop + 1
-        stop = buf.find(b"\x00", text, end)
+        stop = find_zero(buf, text, end)
         if stop < 0:
             if missing == 0:
                 return False
@@ -95,10 +95,10 @@ class FrontendReader:
         return True
 
     def _bind(self, buf: bytes, start: i64, end: i64, missing: i64) -> bool:
-        portal_end: i64 = buf.find(b"\x00", start, end)
+        portal_end: i64 = find_zero(buf, start, end)
         if portal_end < 0:
             return False
-        statement_end: i64 = buf.find(b"\x00", portal_end + 1, end)
+        statement_end: i64 = find_zero(buf, portal_end + 1, end)
         if statement_end < 0:
             return False
         self.listener.bind(

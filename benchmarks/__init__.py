@@ -1,0 +1,1 @@
+"""What mirror_audit costs, measured: see README.md here."""
