@@ -45,8 +45,8 @@ test-compiled: $(VENV)/.dev ## all tests on the compiled build (ARGS=... goes to
 test-interpreted: $(VENV)/.dev ## the tests of behaviour on the plain sources (ARGS=... goes to pytest)
 	$(INTERPRETED) --build=interpreted -m "not build and not live" $(ARGS)
 
-bench: $(VENV)/.dev ## measure; docs/benchmarks.md says what
-	$(PY) bench/bench.py $(ARGS)
+bench: $(VENV)/.dev ## measure; benchmarks/README.md says what
+	$(PY) benchmarks/bench.py $(ARGS)
 
 samples: $(VENV)/.dev ## make the captures in samples/ again
 	$(PY) samples/make_samples.py $(ARGS)
@@ -57,7 +57,7 @@ format: $(VENV)/.dev ## let ruff format and repair what it can
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build dist mirror_audit.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	find mirror_audit tests samples bench -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find mirror_audit tests samples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit("mirror_audit needs Python 3.11 or newer, $(PYTHON) is %d.%d: try make PYTHON=python3.13" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'

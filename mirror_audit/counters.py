@@ -36,6 +36,7 @@ COUNTER_NAMES: Final = (
     "dropped_not_ip",
     "dropped_not_tcp",
     "dropped_other_port",
+    "dropped_not_postgresql",
     "dropped_vxlan_flag",
     "dropped_encapsulation_depth",
     "dropped_networks_limit",
@@ -123,6 +124,7 @@ class Counters:
         self.dropped_not_ip: i64 = 0
         self.dropped_not_tcp: i64 = 0
         self.dropped_other_port: i64 = 0
+        self.dropped_not_postgresql: i64 = 0
         self.dropped_vxlan_flag: i64 = 0
         self.dropped_encapsulation_depth: i64 = 0
         self.dropped_networks_limit: i64 = 0

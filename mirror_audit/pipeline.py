@@ -1,7 +1,7 @@
 """The straight line: frames -> segments -> streams -> messages -> statements -> records.
 
-Nothing in it opens a file or a socket or looks at a clock, so replaying a capture and following a live network
-run the same code. Time is the packets' own, moved on by `advance` where packets are few.
+Nothing in it opens a file or a socket or looks at a clock, so replaying a capture and following a live
+network run the same code. Time is the packets' own, moved on by `advance` where packets are few.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ __all__ = ["Pipeline"]
 class Pipeline:
     """Takes captured frames, writes audit records.
 
-    `write` is called with whole JSON lines, each ended by a newline, many at a time. Hand `frames` to whatever
-    captures; call `flush` when records should be seen, `close` at the end.
+    `write` is called with whole JSON lines, each ended by a newline, many at a time. Hand `frames` to
+    whatever captures; call `flush` when records should be seen, `close` at the end.
     """
 
     def __init__(self, settings: Settings, write: Callable[[bytes], None]) -> None:
@@ -57,6 +57,7 @@ class Pipeline:
             limits.progress_interval_us,
             settings.trust_first_segment,
         )
+        self._drops = factory.drops
         self._flows = FlowTable(
             factory,
             FlowLimits(
@@ -93,6 +94,7 @@ class Pipeline:
     def close(self) -> None:
         """The capture is over: end every session and hand on the last records."""
         self._flows.close()
+        self._drops.tell(self._flows.now)
         self._writer.flush()
 
     def counters(self) -> dict[str, int]:

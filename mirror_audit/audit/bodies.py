@@ -293,15 +293,20 @@ class Replication:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Bytes of one direction of a connection that were not seen, and what came of it."""
+    """Bytes that were not seen or not used: of one direction, or packets that belong to no connection."""
 
-    direction: Annotated[Direction, "Direction in which they are missing."]
+    direction: Annotated[Direction | None, "Direction in which they are missing; null: of no connection."]
     bytes: Annotated[Count, "How many are missing; 0 if the number is not known."]
-    gaps: Annotated[Count, "In how many places, until decoding went on or the session ended."]
-    cause: Annotated[str, "Why the first are missing: not_captured, truncated, buffer_limit, one_sided."]
-    offset_seq: Annotated[Count, "TCP sequence number of the first missing byte."]
+    gaps: Annotated[Count, "In how many places or packets, until decoding went on or the session ended."]
+    cause: Annotated[
+        str,
+        "Why the first are missing. Of a connection: not_captured, truncated, buffer_limit, one_sided. "
+        "Packets: malformed, fragments_limit, fragments_timeout, networks_limit, encapsulation_depth, "
+        "after_close, link_type.",
+    ]
+    offset_seq: Annotated[Count | None, "TCP sequence number of the first missing byte; null for packets."]
     bytes_undecoded: Annotated[Count, "Bytes after them that were seen but could not be decoded for it."]
-    recovered: Annotated[bool, "True if decoding went on after them; false if the session ended before."]
+    recovered: Annotated[bool, "True if decoding went on after them; false if it had not yet."]
 
 
 @dataclass(frozen=True, slots=True)

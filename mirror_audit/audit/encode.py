@@ -270,7 +270,7 @@ class StatementEncoder:
             write_string(w, b64encode(shown))
         return w.getvalue()
 
-    # -- parameters ---------------------------------------------------------------------------------------------
+    # -- parameters -------------------------------------------------------------------------------------
 
     def _parameters(
         self,

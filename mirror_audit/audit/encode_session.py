@@ -54,13 +54,13 @@ def _strings(w: BytesWriter, values: dict[bytes, bytes]) -> None:
         return
     w.append(0x7B)
     first: bool = True
-    for name in values:
+    for name, value in values.items():
         if not first:
             w.append(0x2C)
         first = False
         write_string(w, name)
         w.append(0x3A)
-        write_string(w, values[name])
+        write_string(w, value)
     w.append(0x7D)
 
 
@@ -124,7 +124,7 @@ def write_session_end(
     message: bytes | None,
     encrypted: bool,
 ) -> None:
-    """`totals`: statements, errors, transactions, rows, duration (us), bytes from client, from server, lost."""
+    """`totals`: statements, errors, transactions, rows, duration (us), bytes of client, of server, lost."""
     w.write(b'"reason":"' + reason + b'","statements":')
     write_int(w, totals[0])
     w.write(b',"errors":')

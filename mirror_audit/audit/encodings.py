@@ -1,11 +1,11 @@
-"""The client encodings of PostgreSQL (manual, chapter "Character Set Support") by the names of Python's codecs."""
+"""The client encodings of PostgreSQL (manual, "Character Set Support") by the names of Python's codecs."""
 
 from typing import Final
 
 __all__ = ["codec_of"]
 
-# UTF8 and SQL_ASCII are missing on purpose: their bytes are used as they are. MULE_INTERNAL, EUC_TW and WIN1258
-# variants that Python does not have are read byte by byte, too.
+# UTF8 and SQL_ASCII are missing on purpose: their bytes are used as they are. MULE_INTERNAL, EUC_TW and
+# WIN1258 variants that Python does not have are read byte by byte, too.
 _CODECS: Final = {
     "LATIN1": "latin-1",
     "LATIN2": "iso8859-2",

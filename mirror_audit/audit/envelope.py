@@ -1,7 +1,7 @@
 """Write records as JSON lines: the envelope that every record has, its id, and where the lines go.
 
-What does not change from record to record (addresses, user, database) is encoded once for a session and copied
-from there. Lines are handed on in batches, so that the cost of a record is the cost of its bytes.
+What does not change from record to record (addresses, user, database) is encoded once for a session and
+copied from there. Lines are handed on in batches, so that the cost of a record is the cost of its bytes.
 
 The id of a record is the same whenever the same packets are seen: 16 hex digits of a hash of network,
 addresses, ports and direction, then the time of the first byte (microseconds), its TCP sequence number, the

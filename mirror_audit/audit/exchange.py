@@ -1,4 +1,5 @@
-"""What goes wrong in a session: errors, which make the server skip requests, and losses, which make us guess less.
+"""What goes wrong in a session: errors, which make the server skip requests, and losses, which make us guess
+less.
 
 After an error in the extended protocol everything up to the next Sync is skipped. After a loss, requests and
 replies may have no counterpart; what is known of them is told, and said to be incomplete.
@@ -40,7 +41,7 @@ CLIENT: Final = 0
 class Exchange(Replies):
     """The requests and replies of one session. `Session` adds who, when and the records."""
 
-    # -- errors -----------------------------------------------------------------------------------------------
+    # -- errors -----------------------------------------------------------------------------------------
 
     def session_error(self, buf: bytes, start: i64, end: i64) -> None:
         """An ErrorResponse that answers no statement."""
@@ -176,7 +177,7 @@ class Exchange(Replies):
         statement.outcome = outcome
         self._finish(statement)
 
-    # -- losses --------------------------------------------------------------------------------------------------------
+    # -- losses -----------------------------------------------------------------------------------------
 
     def abandon(self, reasons: i64) -> None:
         """No reply will be seen for what is in the queue: finish it with what is known."""

@@ -81,6 +81,9 @@ class Login(Exchange):
         self.start_time: i64 = flow.start_time
         self.visible: bool = False  # there is something to tell
         self.cancels: bool = False  # this was a CancelRequest
+        self.over: bool = False
+        # On a port where nobody said that PostgreSQL listens: silent until it shows that it does.
+        self.on_trial: bool = flow.on_trial
         self.fatal: bool = False
         self.end_error: dict[int, bytes] | None = None
         self.total_lost: i64 = 0
@@ -97,6 +100,7 @@ class Login(Exchange):
         self.identity.proxied(address, port)
 
     def encryption_requested(self, gssapi: bool) -> None:
+        self.on_trial = False
         self.encryption.gssapi = gssapi
         self.visible = True
 
@@ -109,9 +113,18 @@ class Login(Exchange):
             encryption.gssapi = False
         encryption.offset = self.message_offset
         encryption.time = self.message_time
-        self.counters.encrypted_sessions += 1
+        if not self.on_trial:
+            self.counters.encrypted_sessions += 1
 
     def tls_client_hello(self, server_name: bytes, alpn: bytes) -> None:
+        if self.on_trial:
+            if alpn != b"postgresql":
+                # Any TLS there is begins like this; only the protocol's name makes it PostgreSQL.
+                self.flow.ignored = True
+                self.counters.dropped_not_postgresql += 1
+                return
+            self.on_trial = False
+            self.counters.encrypted_sessions += 1
         self.encryption.server_name = server_name if len(server_name) > 0 else None
         self.encryption.alpn = alpn if len(alpn) > 0 else None
 
@@ -120,7 +133,8 @@ class Login(Exchange):
         self.encryption.cipher = cipher
         if len(alpn) > 0:
             self.encryption.alpn = alpn
-        self.tell_encryption()
+        if not self.on_trial:
+            self.tell_encryption()
 
     def tell_encryption(self) -> None:
         """Write encrypted_session, once."""
@@ -132,6 +146,7 @@ class Login(Exchange):
             self.writer.end()
 
     def cancel_request(self, process_id: i64, key_digest: bytes) -> None:
+        self.on_trial = False
         self.counters.cancel_requests += 1
         target = self.registry.find(self.flow, key_digest)
         w = self.record(KIND_CANCEL_REQUEST, self.message_time, self.message_offset)
@@ -144,6 +159,7 @@ class Login(Exchange):
         self.cancels = True
 
     def startup_message(self, major: i64, minor: i64, parameters: list[bytes]) -> None:
+        self.on_trial = False
         self.visible = True
         self.startup_seen = True
         self.minor = minor
@@ -237,7 +253,7 @@ class Login(Exchange):
         self.writer.end()
         self.parameters = {}
 
-    # -- errors -----------------------------------------------------------------------------------------------
+    # -- errors -----------------------------------------------------------------------------------------
 
     def error_fields(self, buf: bytes, start: i64, end: i64) -> dict[int, bytes]:
         fields: dict[int, bytes] = {}

@@ -1,8 +1,10 @@
 """Losses of a session whose record waits until it is known what came of them.
 
-A thousand holes in one result make one record, not a thousand: what is lost is added up until decoding goes on
-at a certain point, or the session ends.
+A thousand holes in one result make one record, not a thousand: what is lost is added up until decoding goes
+on at a certain point, or the session ends.
 """
+
+from typing import Final
 
 from mypy_extensions import i64
 
@@ -14,6 +16,10 @@ from mirror_audit.packet.sequence import SEQUENCE_MASK
 from mirror_audit.packet.streams import CLIENT_TO_SERVER
 
 __all__ = ["Loss", "Losses"]
+
+
+# A loss whose end is not in sight is told after this time (us), so that a live reader hears of it.
+TELL_AFTER_US: Final = 10_000_000
 
 
 class Loss:
@@ -67,6 +73,21 @@ class Losses:
         if server is not None and not server_lost:
             self.server = None
             self._write(server, False, True)
+
+    def pending(self) -> bool:
+        """True if there is a loss that was not told yet."""
+        return self.client is not None or self.server is not None
+
+    def tell_old(self, now: i64, client_lost: bool, server_lost: bool) -> None:
+        """It is `now` (us): write what has waited for long, even though its end is not known."""
+        client = self.client
+        if client is not None and now - client.time >= TELL_AFTER_US:
+            self.client = None
+            self._write(client, True, not client_lost)
+        server = self.server
+        if server is not None and now - server.time >= TELL_AFTER_US:
+            self.server = None
+            self._write(server, False, not server_lost)
 
     def close(self) -> None:
         """The session is over; nothing more will be recovered."""

@@ -55,15 +55,19 @@ class Envelope:
         Keywords(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
         "Time of the packet it is about (of a statement: its request), by the capture's clock, UTC.",
     ]
-    session_id: Annotated[str, "Identifier of the TCP connection; the same in all its records."]
+    session_id: Annotated[
+        str | None,
+        "Identifier of the TCP connection; the same in all its records. Null, like all up to server_port, "
+        "in a gap that belongs to no connection.",
+    ]
     network: Annotated[
-        str, "Network of the packets: default without VXLAN, else the VNI's name, such as vni-7."
+        str | None, "Network of the packets: default without VXLAN, else the VNI's name, such as vni-7."
     ]
     vni: Annotated[Vni | None, "VXLAN Network Identifier."]
-    client_address: Annotated[str, "IP address of the client; the true one if a PROXY header told it."]
-    client_port: Annotated[Port, "TCP port of the client."]
-    server_address: Annotated[str, "IP address of the server."]
-    server_port: Annotated[Port, "TCP port of the server."]
+    client_address: Annotated[str | None, "IP address of the client; the true one if a PROXY header told it."]
+    client_port: Annotated[Port | None, "TCP port of the client."]
+    server_address: Annotated[str | None, "IP address of the server."]
+    server_port: Annotated[Port | None, "TCP port of the server."]
     proxy_address: Annotated[str | None, "IP address of the proxy, if a PROXY header was seen."]
     proxy_port: Annotated[Port | None, "TCP port of the proxy."]
     user: Annotated[str | None, "User of the startup message; null if it was not seen."]
@@ -137,8 +141,8 @@ class Record:
         return self.envelope.id
 
     @property
-    def session_id(self) -> str:
-        """Identifier of the TCP connection."""
+    def session_id(self) -> str | None:
+        """Identifier of the TCP connection; None in a gap that belongs to none."""
         return self.envelope.session_id
 
     @property
@@ -160,13 +164,13 @@ class Record:
         return self.envelope.database
 
     @property
-    def client_address(self) -> str:
-        """IP address of the client."""
+    def client_address(self) -> str | None:
+        """IP address of the client, if there is one."""
         return self.envelope.client_address
 
     @property
-    def server_address(self) -> str:
-        """IP address of the server."""
+    def server_address(self) -> str | None:
+        """IP address of the server, if there is one."""
         return self.envelope.server_address
 
     def __eq__(self, other: object) -> bool:

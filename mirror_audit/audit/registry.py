@@ -1,4 +1,4 @@
-"""Which session a cancellation key belongs to, across all connections. Keys are digests, and bounded in number."""
+"""Which session a cancellation key belongs to, across all connections. Bounded; keys are digests."""
 
 from mypy_extensions import i64
 

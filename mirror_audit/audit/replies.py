@@ -1,9 +1,9 @@
 """Match the server's replies with the client's requests, and so find out which statements ran.
 
 The server answers in the order of the requests, so one queue is all it takes. Names are resolved when the
-server gets to a request, not when the client sends it: a prepared statement counts from its ParseComplete on, a
-portal from its BindComplete on. A reply that cannot belong to the request at the head of the queue means that
-our view is wrong; then `out_of_step` is set and the connection looks for solid ground.
+server gets to a request, not when the client sends it: a prepared statement counts from its ParseComplete on,
+a portal from its BindComplete on. A reply that cannot belong to the request at the head of the queue means
+that our view is wrong; then `out_of_step` is set and the connection looks for solid ground.
 """
 
 from mypy_extensions import i64
@@ -61,7 +61,7 @@ class Replies(Requests):
         """The server reads and ignores requests up to the next Sync."""
         raise NotImplementedError
 
-    # -- replies --------------------------------------------------------------------------------------------------------
+    # -- replies ----------------------------------------------------------------------------------------
 
     def _mismatch(self) -> None:
         """A reply does not belong to the head of the queue."""

@@ -83,7 +83,7 @@ class Requests(Listener):
         """Finish what is in the queue with what is known."""
         raise NotImplementedError
 
-    # -- the queue ------------------------------------------------------------------------------------------------
+    # -- the queue --------------------------------------------------------------------------------------
 
     def _push(self, request: Request) -> None:
         request.offset = self.message_offset
@@ -121,7 +121,7 @@ class Requests(Listener):
             return request.statement
         return self.orphan
 
-    # -- requests ---------------------------------------------------------------------------------------------------
+    # -- requests ---------------------------------------------------------------------------------------
 
     def _text(self, raw: bytes) -> bytes:
         """SQL text as UTF-8; bytes that its encoding does not have stay as they are."""

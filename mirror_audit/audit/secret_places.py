@@ -76,6 +76,7 @@ _NO_VALUE: Final = frozenset((b"null", b"default", b"from", b"current"))
 _USER_NAMES: Final = frozenset((b"user", b"username", b"user_name"))
 # Dynamic SQL or a connection string whose password comes from another literal.
 _UNFINISHED: Final = re.compile(rb"passw\w{0,20}\s{0,8}=?\s{0,8}['\"]?\s{0,8}\Z", re.IGNORECASE)
+_SET_PASSWORD: Final = re.compile(rb"passw\w{0,20}\s{0,8}=", re.IGNORECASE)
 _ROLE_SQL: Final = re.compile(
     rb"\b(?:alter|create)\s+(?:role|user|group|subscription|server)\b", re.IGNORECASE
 )

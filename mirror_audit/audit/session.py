@@ -85,7 +85,7 @@ class Session(Login):
         self.terminated: bool = False
         self.watched: bool = False
 
-    # -- statements and transactions --------------------------------------------------------------------------
+    # -- statements and transactions --------------------------------------------------------------------
 
     def transaction_status(self, status: i64) -> None:
         transactions = self.transactions
@@ -293,7 +293,7 @@ class Session(Login):
         write_int(w, received if statement.started and received > 0 else 0)
         writer.end()
 
-    # -- losses -----------------------------------------------------------------------------------------------
+    # -- losses -----------------------------------------------------------------------------------------
 
     def gap(self, direction: i64, offset: i64, length: i64, cause: i64, time: i64) -> None:
         """`length` bytes are missing; to be called before the connection hears of it."""
@@ -321,18 +321,31 @@ class Session(Login):
             statement.reasons |= REASON_BYTES_LOST
         self.losses.note(direction, self.message_offset, self.time, b"malformed_message", True)
 
+    def damaged(self, direction: i64, kind: i64, missing: i64) -> None:
+        if kind == 0x43:
+            # A CommandComplete without its tag still ends its statement.
+            statement = self._running()
+            if statement is not None:
+                statement.reasons |= REASON_BYTES_LOST
+                self._end(statement, OUTCOME_UNKNOWN)
+
     def undecodable(self, direction: i64, reason: bytes) -> None:
+        if self.on_trial:
+            self.flow.ignored = True
+            self.counters.dropped_not_postgresql += 1
+            return
         self.visible = True
         self.losses.note(direction, self.message_offset, self.time, reason, True)
 
-    # -- the end ----------------------------------------------------------------------------------------------
+    # -- the end ----------------------------------------------------------------------------------------
 
     def terminate(self) -> None:
         self.terminated = True
 
     def ended(self, reason: i64, time: i64) -> None:
         """The connection is over."""
-        if self.cancels:
+        self.over = True
+        if self.cancels or self.on_trial:
             return
         if len(self.key_digest) > 0:
             self.registry.remove(self.flow, self.key_digest, self.identity)

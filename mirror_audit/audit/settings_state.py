@@ -1,8 +1,8 @@
 """The settings of a session that say on whose behalf it acts: role, session authorization, search_path.
 
 PostgreSQL undoes SET when its transaction is rolled back, to a savepoint too, and SET LOCAL at the end of any
-transaction; so values are kept with the state that a rollback returns to. What a lost byte may have changed is
-not known any more, and said so, until something proves it again.
+transaction; so values are kept with the state that a rollback returns to. What a lost byte may have changed
+is not known any more, and said so, until something proves it again.
 """
 
 from typing import Final

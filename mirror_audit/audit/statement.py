@@ -1,4 +1,4 @@
-"""What a session remembers of requests: statements, prepared statements, portals, and why one is incomplete."""
+"""What a session remembers of requests: statements, prepared statements, portals, and what is missing."""
 
 from typing import Final
 

@@ -2,6 +2,7 @@
 
 from mypy_extensions import i64
 
+from mirror_audit.audit.drops import DropLedger
 from mirror_audit.audit.encode import StatementEncoder
 from mirror_audit.audit.envelope import RecordWriter
 from mirror_audit.audit.registry import SessionRegistry
@@ -32,9 +33,8 @@ class SessionStream(StreamListener):
         session = self.session
         session.losses.client_undecoded = connection.client_undecoded
         session.losses.server_undecoded = connection.server_undecoded
-        if not session.watched and session.first < len(session.queue):
-            session.watched = True
-            self.factory.watched.append(self)
+        if session.first < len(session.queue) and not session.watched:
+            self.watch()
 
     def gap(self, direction: i64, offset: i64, length: i64, cause: i64, time: i64) -> None:
         connection = self.connection
@@ -42,6 +42,13 @@ class SessionStream(StreamListener):
         connection.flush_counts()
         session.gap(direction, offset, length, cause, time)
         connection.gap(direction, offset, length, time)
+        self.watch()
+
+    def watch(self) -> None:
+        """Have the factory look at this session about once a second."""
+        if not self.session.watched:
+            self.session.watched = True
+            self.factory.watched.append(self)
 
     def closed(self, reason: i64, time: i64) -> None:
         connection = self.connection
@@ -57,7 +64,9 @@ class SessionStream(StreamListener):
         connection.finish()
 
     def running(self) -> Statement | None:
-        """The statement at work, if any, with its counts up to date."""
+        """The statement at work, if any, with its counts up to date; not one of a session that is over."""
+        if self.session.over:
+            return None
         if self.session.first >= len(self.session.queue):
             return None
         self.connection.flush_counts()
@@ -89,6 +98,7 @@ class SessionFactory(StreamFactory):
         self.progress_interval_us: i64 = progress_interval_us
         self.trust_first_segment: bool = trust_first_segment
         self.watched: list[SessionStream] = []
+        self.drops = DropLedger(writer, counters)
 
     def open(self, flow: Flow) -> StreamListener:
         session = Session(flow, self.writer, self.encoder, self.limits, self.registry, self.counters)
@@ -99,14 +109,18 @@ class SessionFactory(StreamFactory):
         return SessionStream(self, session, connection)
 
     def tick(self, now: i64) -> None:
-        """Tell of statements that have been running for another interval; forget sessions that rest."""
+        """Tell of statements that run on and of losses that last; forget sessions at rest."""
+        self.drops.tick(now)
         if len(self.watched) == 0:
             return
         kept: list[SessionStream] = []
         for stream in self.watched:
             session = stream.session
             statement = stream.running()
-            if statement is None and session.first >= len(session.queue):
+            waiting: bool = session.losses.pending()
+            if waiting:
+                session.losses.tell_old(now, session.client_lost, session.server_lost)
+            if statement is None and session.first >= len(session.queue) and not waiting:
                 session.watched = False
                 continue
             kept.append(stream)

@@ -52,7 +52,7 @@ class Transactions:
         self.block = False
 
     def after(self, statement: Statement, status: i64) -> i64:
-        """The status that a statement leaves behind, as far as its outcome and tag tell; `status` was before."""
+        """The status that a statement leaves, as far as its outcome and tag tell; `status` was before."""
         self.statements += 1
         if statement.outcome == OUTCOME_ERROR:
             return FAILED if status == IN_BLOCK or status == FAILED else status

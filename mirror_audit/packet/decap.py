@@ -102,8 +102,8 @@ class Decapsulator(FrameSink):
         ):
             self._raw_ip(buf, start, end, self.top, -1, time, 0)
         elif link_type == LINKTYPE_NULL or link_type == LINKTYPE_LOOP:
-            # Four bytes of address family, in the capturing machine's byte order and numbering: the IP version
-            # behind them says the same without guessing.
+            # Four bytes of address family, in the capturing machine's byte order and numbering: the IP
+            # version behind them says the same without guessing.
             self._raw_ip(buf, start + 4, end, self.top, -1, time, 0)
         else:
             counters.dropped_link_type += 1
@@ -244,7 +244,8 @@ class Decapsulator(FrameSink):
                         return
                     buf = buf[start + 8 : start + 40] + whole
                     size: i64 = len(buf)
-                    # Only the headers behind the fragment header can follow; TCP and UDP are what we look for.
+                    # Only the headers behind the fragment header can follow; TCP and UDP are what we look
+                    # for.
                     self._transport(buf, 0, True, 32, size, size, following, network, vni, time, depth)
                     return
                 at += 8

@@ -61,6 +61,8 @@ class Flow:
         self.first_fin: i64 = -1
         self.closed: bool = False
         self.reset: bool = False
+        self.on_trial: bool = False  # its ports do not say that it is PostgreSQL
+        self.ignored: bool = False  # its listener has no use for it
         self.older: Flow | None = None
         self.newer: Flow | None = None
 

@@ -126,6 +126,8 @@ class FlowTable(StreamOrder):
         flow.last_time = time
         if flow is not self.newest:
             self._touch(flow)
+        if flow.ignored:
+            return
         if flow.closed:
             if claimed > start + header:
                 counters.dropped_after_close += 1
@@ -187,7 +189,7 @@ class FlowTable(StreamOrder):
         if half.fin >= 0 or peer.fin >= 0:
             self._check_end(flow, time)
 
-    # -- the life of a connection ------------------------------------------------------------------------------
+    # -- the life of a connection -----------------------------------------------------------------------
 
     def _open(
         self,
@@ -204,6 +206,7 @@ class FlowTable(StreamOrder):
         source: i64 = u16_at(buf, start)
         destination: i64 = u16_at(buf, start + 2)
         to_server: bool
+        on_trial: bool = False
         syn: i64 = flags & (SYN | ACK)
         if self.server_ports[destination] != 0 and not (self.server_ports[source] != 0 and syn == SYN | ACK):
             to_server = True
@@ -211,6 +214,7 @@ class FlowTable(StreamOrder):
             to_server = False
         elif self.auto_ports and flags & SYN != 0:
             to_server = syn == SYN
+            on_trial = True
         else:
             self.counters.dropped_other_port += 1
             return None
@@ -242,6 +246,7 @@ class FlowTable(StreamOrder):
             flow.client_key = reverse
             flow.server_key = key
         flow.mid_stream = flags & SYN == 0
+        flow.on_trial = on_trial
         old = network.halves.get(key)
         if old is not None:
             self._remove(old.flow)
@@ -385,7 +390,7 @@ class FlowTable(StreamOrder):
             self._close(flow, CLOSED_EVICTED, time)
         self._remove(flow)
 
-    # -- time ------------------------------------------------------------------------------------------------------
+    # -- time -------------------------------------------------------------------------------------------
 
     def _step_clock(self, time: i64) -> None:
         """The clock was set back: graces that run end no later than they would have from here."""

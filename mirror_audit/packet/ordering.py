@@ -6,8 +6,8 @@ one, and a request always comes before its answer.
 
 A gap is declared on evidence only. The peer acknowledged bytes that were not seen: the capture lost them, or
 its copy is late; after `reorder_grace_us` of packet time the gap stands. Without such an acknowledgement the
-sender may still retransmit, so a hole waits `unacknowledged_hole_us`. What may be held meanwhile is limited in
-bytes and segments; a limit that bites declares the gap at once.
+sender may still retransmit, so a hole waits `unacknowledged_hole_us`. What may be held meanwhile is limited
+in bytes and segments; a limit that bites declares the gap at once.
 """
 
 from typing import Final
@@ -207,7 +207,7 @@ class StreamOrder:
             self.next_timer = half.deadline
 
     def _run_timers(self) -> None:
-        """Look at the holes whose grace is over. Deadlines are in order, because the grace is the same for all."""
+        """Look at the holes whose grace is over. Deadlines are in order: the grace is the same for all."""
         last: i64 = len(self.timers)
         while self.timers_first < last:
             way = self.timers[self.timers_first]

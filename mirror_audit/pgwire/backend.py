@@ -95,9 +95,7 @@ class BackendReader:
             # The first fields of an error are its severity and SQLSTATE.
             self.listener.error_response(buf, start, end)
             return True
-        if kind == 0x4E:
-            return True
-        return False
+        return kind == 0x4E
 
     def _read_startup(self, kind: i64, buf: bytes, start: i64, end: i64) -> bool:
         listener = self.listener

@@ -21,10 +21,10 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.counters import Budget, Counters
-from mirror_audit.pgwire.listener import Listener
-from mirror_audit.pgwire.opening import AUTHENTICATION, CLIENT, ENCRYPTED, READY, SERVER, STARTUP, Opening
 from mirror_audit.pgwire.backend import BackendReader
 from mirror_audit.pgwire.frontend import FrontendReader
+from mirror_audit.pgwire.listener import Listener
+from mirror_audit.pgwire.opening import AUTHENTICATION, CLIENT, ENCRYPTED, READY, SERVER, STARTUP, Opening
 
 __all__ = ["Connection"]
 
@@ -50,7 +50,7 @@ class Connection(Opening):
         self.tail = b""  # the last bytes of a lost server direction
         self.tail_ends_at: i64 = -1
 
-    # -- bytes in -------------------------------------------------------------------------------------------------
+    # -- bytes in ---------------------------------------------------------------------------------------
 
     def data(
         self, direction: i64, buf: bytes, start: i64, end: i64, offset: i64, time: i64, boundary: i64
@@ -58,9 +58,8 @@ class Connection(Opening):
         """See `packet.streams.StreamListener.data`."""
         phase: i64 = self.phase
         if phase == READY or phase == AUTHENTICATION:
-            if self.client_lost or self.server_lost:
-                if boundary != 0:
-                    self._turn(direction, boundary, offset)
+            if boundary != 0 and (self.client_lost or self.server_lost):
+                self._turn(direction, boundary, offset)
             if direction == CLIENT:
                 if self.client_lost:
                     self.client_undecoded += end - start
@@ -148,7 +147,7 @@ class Connection(Opening):
         """Take the first bytes of a capture that joins in the middle for the start of a message."""
         self.phase = READY
 
-    # -- messages ----------------------------------------------------------------------------------------------------
+    # -- messages ---------------------------------------------------------------------------------------
 
     def message(self, direction: i64, kind: i64, buf: bytes, start: i64, end: i64, missing: i64) -> None:
         """See `MessageSink.message`."""
@@ -212,7 +211,7 @@ class Connection(Opening):
         if self.listener.out_of_step:
             self._out_of_step(self.backend.message_end)
 
-    # -- losing and finding message boundaries -------------------------------------------------------------------------
+    # -- losing and finding message boundaries ----------------------------------------------------------
 
     def lose_client(self, reason: bytes) -> None:
         """See `Opening`."""

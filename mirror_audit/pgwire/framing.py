@@ -77,6 +77,7 @@ class Framer:
         # counted and skipped
         self.rows: i64 = 0
         self.first_row_time: i64 = 0
+        self.first_row_offset: i64 = 0
         self.copy_rows: i64 = 0
         self.copy_bytes: i64 = 0
         self.unknown: i64 = 0
@@ -84,7 +85,7 @@ class Framer:
         self.over_budget: i64 = 0
 
     def close(self) -> None:
-        """Nothing more will be fed: let go of what is buffered, and of the sink, which refers to this object."""
+        """Nothing more will be fed: let go of what is buffered, and of the sink, which refers back."""
         self.reset()
         self.stopped = True
         self.sink = _NOWHERE
@@ -146,6 +147,7 @@ class Framer:
             if rule == RULE_ROW and 6 <= length <= LARGE_LIMIT:
                 if self.rows == 0:
                     self.first_row_time = self.message_time
+                    self.first_row_offset = self.message_offset
                 self.rows += 1
             elif not self._possible(rule, kind, length):
                 self.stopped = True
@@ -208,7 +210,7 @@ class Framer:
                 else:
                     self.over_budget += 1
                     self.missing += keep
-                    self.keep = keep  # nothing more of this message is kept
+                    self.keep = keep  # the rest would not follow on what was kept
             self.missing += take - keep
         self.keep -= keep
         self.remaining -= take

@@ -1,4 +1,4 @@
-"""Read the bodies of frontend messages and say what they are. Source: PostgreSQL manual, "Message Formats"."""
+"""Read the bodies of frontend messages, and say what they are (PostgreSQL manual, "Message Formats")."""
 
 from typing import Final
 

@@ -73,7 +73,7 @@ class Listener:
     def parameter_status(self, name: bytes, value: bytes) -> None:
         """ParameterStatus."""
 
-    # -- from the client ---------------------------------------------------------------------------------------
+    # -- from the client --------------------------------------------------------------------------------
 
     def query(self, buf: bytes, start: i64, end: i64, missing: i64) -> None:
         """Query: its text."""
@@ -111,7 +111,7 @@ class Listener:
     def terminate(self) -> None:
         """Terminate."""
 
-    # -- from the server --------------------------------------------------------------------------------------
+    # -- from the server --------------------------------------------------------------------------------
 
     def parse_complete(self) -> None:
         """ParseComplete."""
@@ -173,7 +173,11 @@ class Listener:
         """One message whose body does not parse; it is skipped."""
 
     def damaged(self, direction: i64, kind: i64, missing: i64) -> None:
-        """One message of known length that lost `missing` bytes and is useless without them."""
+        """One message of known length that lost its last `missing` bytes.
+
+        From the client: it cannot be read without them. From the server: an ErrorResponse, and what can be told
+        without its body, follows as if it were whole.
+        """
 
     def lost(self, direction: i64, reason: bytes) -> None:
         """The message boundaries of a direction are not known any more."""

@@ -41,8 +41,8 @@ def _rules(table: dict[int, tuple[bytes, ...]]) -> bytes:
 
 FRONTEND_RULES: Final = _rules(
     {
-        RULE_EXACT_4: (b"H", b"S", b"X", b"c"),
-        RULE_SMALL: (b"C", b"D", b"E", b"f"),
+        # The server reads H, S, X and c with a body, too, and complains afterwards.
+        RULE_SMALL: (b"C", b"D", b"E", b"H", b"S", b"X", b"c", b"f"),
         RULE_MEDIUM: (b"p",),
         RULE_LARGE: (b"B", b"F", b"P", b"Q"),
         RULE_COPY: (b"d",),

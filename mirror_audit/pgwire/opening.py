@@ -1,4 +1,5 @@
-"""The beginning of a connection: PROXY header, encryption request, startup packet, and TLS as far as it is in clear.
+"""The beginning of a connection: PROXY header, encryption request, startup packet, and TLS as far as it is in
+clear.
 
 `Connection` adds the session behind it. What begins like nothing that PostgreSQL knows is undecodable; what
 begins with encryption is counted and not decoded.
@@ -79,7 +80,7 @@ class Opening(MessageSink):
         self.client_hello: HelloReader | None = None
         self.server_hello: HelloReader | None = None
 
-    # -- of the session behind it -----------------------------------------------------------------------------
+    # -- of the session behind it -----------------------------------------------------------------------
 
     def lose_client(self, reason: bytes) -> None:
         """The client's message boundaries are not known any more."""
@@ -93,7 +94,7 @@ class Opening(MessageSink):
         """The server sent this while its message boundaries were not known."""
         raise NotImplementedError
 
-    # -- bytes ------------------------------------------------------------------------------------------------
+    # -- bytes ------------------------------------------------------------------------------------------
 
     def client_opening(self, buf: bytes, start: i64, end: i64, offset: i64, time: i64) -> None:
         """Bytes of the client in the phase STARTUP."""
@@ -279,7 +280,8 @@ class Opening(MessageSink):
         if self.mid_stream or self.opening is not None or direction == SERVER:
             self.join()
         elif length == 8 and not self.answer_wanted:
-            # Only an SSLRequest or a GSSENCRequest is that short, and a client sends nothing before its answer.
+            # Only an SSLRequest or a GSSENCRequest is that short, and a client sends nothing before its
+            # answer.
             self.answer_wanted = True
         else:
             # The StartupMessage is gone, but the server's side of the session is whole.

@@ -24,8 +24,8 @@ __all__ = [
     "startup_length",
 ]
 
-# MAX_STARTUP_PACKET_LENGTH of the server, plus the longest PROXY header worth reading.
-MAX_STARTUP_BYTES: Final = 10_000
+# MAX_STARTUP_PACKET_LENGTH of the server, which does not count the length field itself.
+MAX_STARTUP_BYTES: Final = 10_004
 MAX_PROXY_BYTES: Final = 4096
 PROXY_V1: Final = b"PROXY "
 PROXY_V2: Final = b"\r\n\r\n\x00\r\nQUIT\n"

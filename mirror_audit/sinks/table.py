@@ -69,13 +69,16 @@ class TableSink:
             self._date = date
             lines.append(self._painted(f"-- {printable(date)} (UTC) --", "session"))
         words = describe(record)
-        client = envelope.client_address
-        who = f"{envelope.user or '?'}@{envelope.database or '?'}"
+        address = envelope.client_address
+        client = ""
+        who = ""
+        if address is not None:
+            host = f"[{address}]" if ":" in address else address
+            client = f"{host}:{envelope.client_port}"
+            who = f"{envelope.user or '?'}@{envelope.database or '?'}"
         values = {
             "time": time[: self._columns[0][1]],
-            "client": f"[{client}]:{envelope.client_port}"
-            if ":" in client
-            else f"{client}:{envelope.client_port}",
+            "client": client,
             "user@database": who,
             "outcome": words.label,
             "what": words.what,

@@ -147,6 +147,9 @@ def _encrypted(body: EncryptedSession) -> Words:
 
 
 def _gap(body: Gap) -> str:
+    if body.direction is None:
+        packets = "packet" if body.gaps == 1 else "packets"
+        return f"{body.gaps:,} {packets} could not be used: {_spaced(body.cause)}"
     what = f"{body.bytes:,} bytes" if body.bytes else "an unknown number of bytes"
     what += f" {_FROM[body.direction]}"
     if body.gaps > 1:

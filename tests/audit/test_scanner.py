@@ -24,10 +24,78 @@ from mirror_audit.audit.scanner import (
 
 # Pieces of which hostile and odd texts are made.
 FRAGMENTS = [
-    *("'", "''", '"', '""', "$$", "$a$", "$a", "E'", "\\'", "\\", "U&'", 'U&"', "N'", "B'", "x'", "--", "\n", "/*", "*/"),
-    *(";", "(", ")", "[", "]", ",", ".", "..", "::", "+", "-", "/", "*", "=", " ", "\t", "a", "e", "b$c", "é", "\0"),
-    *("1", "1.5", ".5", "1e5", "1e", "0x1F", "0b1", "1_000", "1_", "5000000000", "$1", "$1a", "4111111111111111"),
-    *("select", "values", "in", "order by", "group by", "begin atomic", "end", "case", "create", "uescape", "as"),
+    *(
+        "'",
+        "''",
+        '"',
+        '""',
+        "$$",
+        "$a$",
+        "$a",
+        "E'",
+        "\\'",
+        "\\",
+        "U&'",
+        'U&"',
+        "N'",
+        "B'",
+        "x'",
+        "--",
+        "\n",
+        "/*",
+        "*/",
+    ),
+    *(
+        ";",
+        "(",
+        ")",
+        "[",
+        "]",
+        ",",
+        ".",
+        "..",
+        "::",
+        "+",
+        "-",
+        "/",
+        "*",
+        "=",
+        " ",
+        "\t",
+        "a",
+        "e",
+        "b$c",
+        "é",
+        "\0",
+    ),
+    *(
+        "1",
+        "1.5",
+        ".5",
+        "1e5",
+        "1e",
+        "0x1F",
+        "0b1",
+        "1_000",
+        "1_",
+        "5000000000",
+        "$1",
+        "$1a",
+        "4111111111111111",
+    ),
+    *(
+        "select",
+        "values",
+        "in",
+        "order by",
+        "group by",
+        "begin atomic",
+        "end",
+        "case",
+        "create",
+        "uescape",
+        "as",
+    ),
 ]
 hostile = st.lists(st.sampled_from(FRAGMENTS), max_size=25).map("".join).map(str.encode)
 
@@ -104,7 +172,10 @@ def test_backslashes_escape_quotes_without_standard_conforming_strings() -> None
         ("a IN (1, 2, 3) AND b in ('x','y')", "a IN (1) AND b in ('s')"),
         ("a IN (1, $1, 2, 3)", "a IN (1, $1, 1, 1)"),
         ("f(1, 2) AND a IN (f(1, 2), 3)", "f(1, 1) AND a IN (f(1, 1), 1)"),
-        ("INSERT INTO t VALUES (1,'a'), (2,'b'),(3, 'c') RETURNING 4", "INSERT INTO t VALUES (1,'s'),(1, 's') RETURNING 1"),
+        (
+            "INSERT INTO t VALUES (1,'a'), (2,'b'),(3, 'c') RETURNING 4",
+            "INSERT INTO t VALUES (1,'s'),(1, 's') RETURNING 1",
+        ),
         ("VALUES (1),(2),(3)", "VALUES (1)"),
         ("VALUES (1),($1),($1)", "VALUES (1),($1)"),
         ("SELECT U&$$x$$, 1.5$$x$$, a.5", "SELECT U& 's', 1.0 's', a 1.0"),
@@ -134,9 +205,18 @@ def test_skeleton(text: str, expected: str) -> None:
         ("SELECT 1 -- 4111111111111", DML | LONG_DIGITS | HAS_COMMENT),
         ("SELECT 123456789012, 345678901234", DML),
         ("SELECT 'x", DML | UNTERMINATED),
-        *((f"SELECT {word}", DML | SECRET_WORD) for word in ("PassWord", "x_secrets", "CRYPT(", "dblink_x", "hmac")),
-        *((f"SELECT '{word}'", DML | SECRET_WORD) for word in ("pgp_sym", "userpwd", "api_key", "ApiKey", "token")),
-        *((f"SELECT /*{word}*/ 1", DML | SECRET_WORD | HAS_COMMENT) for word in ("passphrase", "conninfo", "PRIVATE_key")),
+        *(
+            (f"SELECT {word}", DML | SECRET_WORD)
+            for word in ("PassWord", "x_secrets", "CRYPT(", "dblink_x", "hmac")
+        ),
+        *(
+            (f"SELECT '{word}'", DML | SECRET_WORD)
+            for word in ("pgp_sym", "userpwd", "api_key", "ApiKey", "token")
+        ),
+        *(
+            (f"SELECT /*{word}*/ 1", DML | SECRET_WORD | HAS_COMMENT)
+            for word in ("passphrase", "conninfo", "PRIVATE_key")
+        ),
         ("create user mapping", SECRET_WORD),
         ("ALTER x 'postgresql://a:b@c'", SECRET_WORD),
         ("SELECT p, c, k, pw, crypy, tok, primary_key, pgp, hma FROM pgc", DML),
@@ -151,8 +231,14 @@ def test_flags(text: str, expected: int) -> None:
     [
         ("SELECT 1; SELECT 2", ["SELECT 1", "SELECT 2"]),
         (" ;; SELECT 1 ;/* x */; -- y\n ", ["SELECT 1"]),
-        ("-- a\nSELECT 1 /* b */; /* c */ SELECT 2 -- d", ["-- a\nSELECT 1 /* b */", "/* c */ SELECT 2 -- d"]),
-        ("SELECT ';', $$;$$, \";\" /* ; */ -- ;\n, 1; x", ["SELECT ';', $$;$$, \";\" /* ; */ -- ;\n, 1", "x"]),
+        (
+            "-- a\nSELECT 1 /* b */; /* c */ SELECT 2 -- d",
+            ["-- a\nSELECT 1 /* b */", "/* c */ SELECT 2 -- d"],
+        ),
+        (
+            "SELECT ';', $$;$$, \";\" /* ; */ -- ;\n, 1; x",
+            ["SELECT ';', $$;$$, \";\" /* ; */ -- ;\n, 1", "x"],
+        ),
         ("CREATE RULE r AS ON INSERT TO t DO (a; b); c", ["CREATE RULE r AS ON INSERT TO t DO (a; b)", "c"]),
         ("BEGIN; SELECT 1; END; SELECT 2", ["BEGIN", "SELECT 1", "END", "SELECT 2"]),
         (
@@ -216,7 +302,11 @@ def test_tokens_are_those_of_postgres(text: bytes) -> None:
         return
     if "\0" in sql:
         return
-    ours = [(start, end) for kind, start, end in spans(text) if kind not in (lexer.OPERATOR, lexer.MARK, lexer.COMMENT)]
+    ours = [
+        (start, end)
+        for kind, start, end in spans(text)
+        if kind not in (lexer.OPERATOR, lexer.MARK, lexer.COMMENT)
+    ]
     theirs = [(token.start, token.end) for token in oracle.tokens]
     # Operators are cut differently, and N is a token of its own there.
     missing = [span for span in ours if span not in theirs and text[span[0]] not in b"nN"]
@@ -244,7 +334,9 @@ def test_any_bytes_are_scanned_and_skeletons_are_their_own_skeletons(text: bytes
         end = stop
 
 
-@pytest.mark.parametrize("fragment", [*FRAGMENTS, "'a'\n--\n", "$a$ $b", "/* /", "U&", "x IN (1,", "VALUES (1),", "a."])
+@pytest.mark.parametrize(
+    "fragment", [*FRAGMENTS, "'a'\n--\n", "$a$ $b", "/* /", "U&", "x IN (1,", "VALUES (1),", "a."]
+)
 def test_the_work_is_linear(fragment: str) -> None:
     text = fragment.encode() * 3000
     for conforming in (True, False):

@@ -1,0 +1,425 @@
+"""Compare audit records with the log of the server that was audited.
+
+Everything the server says it did must be told once, in its order, and nothing else. Where the log and the wire
+differ by nature, the code here says so beside the word "Known:"; all else that differs is a finding, returned as
+a line of text.
+"""
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.oracle.recording import Record, Recording
+from tests.support.postgres import LogEntry, Server
+
+__all__ = ["Log", "differences"]
+
+# What may stand between the statements of one simple Query, beside the statements.
+_BETWEEN = re.compile(r"(?:[\s;]|--[^\n]*(?:\n|$)|/\*.*?\*/)*", re.DOTALL)
+_ERRORS = {"ERROR", "FATAL", "PANIC"}
+_FUNCTION = re.compile(r'"(?P<name>.*)" \(OID (?P<oid>\d+)\)')
+
+
+class Log:
+    """The entries of one recording, by the server's process; `transactions` are the server's own numbers."""
+
+    def __init__(self, entries: Iterable[LogEntry], path: Path, known: set[str]) -> None:
+        """`known`: names of sessions from before the recording."""
+        self.sessions: dict[int, list[LogEntry]] = defaultdict(list)
+        for entry in entries:
+            if entry.session not in known:
+                self.sessions[entry.pid].append(entry)
+        for found in self.sessions.values():
+            found.sort(key=lambda entry: entry.line)
+        self.transactions: dict[tuple[int, int], str] = {}
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
+            for row in csv.reader(lines):
+                if len(row) >= 23 and row[5] not in known and row[5]:
+                    self.transactions[int(row[3]), int(row[6])] = row[9]
+
+
+def differences(recording: Recording, records: Sequence[Record], log: Log) -> list[str]:
+    """What the records and the log say differently, a line each; empty if they agree."""
+    found = _logins(recording, records, log)
+    by_pid: dict[int, list[Record]] = defaultdict(list)
+    for record in records:
+        if record["kind"] == "statement":
+            by_pid[record["backend_pid"]].append(record)
+        elif record["kind"] in {"gap", "undecodable"}:
+            found.append(f"nothing was lost, but: {record}")
+    for pid in sorted(set(by_pid) - set(log.sessions), key=str):
+        found += [f"pid {pid}: not in the log: {_short(record)}" for record in by_pid[pid]]
+    for pid, entries in log.sessions.items():
+        session = _Session(recording.place.server, entries, by_pid.get(pid, []), log.transactions)
+        # Known: what goes through TLS is in the log alone.
+        if not any("SSL enabled" in entry.message for entry in entries):
+            session.compare()
+            session.compare_transactions()
+        found += [f"pid {pid}: {line}" for line in session.found]
+        found += [f"pid {pid}: {line}" for line in _ends(pid, entries, records)]
+    return found
+
+
+# --- logins ---
+
+
+def _logins(recording: Recording, records: Sequence[Record], log: Log) -> list[str]:
+    """Logins authorized and refused equal session_start and login_failed; so do encrypted sessions."""
+    expected: Counter[tuple[object, ...]] = Counter()
+    for entries in log.sessions.values():
+        expected[_login(entries, true_ports=recording.true_ports)] += 1
+    told: Counter[tuple[object, ...]] = Counter()
+    for record in records:
+        body = record[record["kind"]]
+        port = record["client_port"] if recording.true_ports else None
+        # Known: of a walsender without a database the log names none; libpq's startup message says "replication".
+        physical = record["kind"] == "session_start" and body["replication"] == "physical"
+        who = (record["user"], "" if physical else record["database"], port)
+        if record["kind"] == "session_start":
+            told["start", *who, record["backend_pid"]] += 1
+        elif record["kind"] == "login_failed" and body["sqlstate"] is not None:
+            told["failed", *who, body["sqlstate"]] += 1
+        elif record["kind"] == "login_failed" or record["kind"] == "cancel_request":
+            # Known: of a client that leaves when it is asked for a password, and of one that comes to cancel,
+            # the server logs nothing but its address.
+            told["nothing", port] += 1
+        elif record["kind"] == "encrypted_session" and body["protocol"] == "tls":
+            told["encrypted", port] += 1
+    return [f"login in the log, not told: {one}" for one in expected - told] + [
+        f"login told, not in the log: {one}" for one in told - expected
+    ]
+
+
+def _login(entries: list[LogEntry], *, true_ports: bool) -> tuple[object, ...]:
+    client = next(entry.client for entry in entries if entry.client)
+    port = int(client.rpartition(":")[2]) if true_ports else None
+    authorized = next((entry for entry in entries if entry.kind == "connected"), None)
+    if authorized is not None and "SSL enabled" in authorized.message:
+        return ("encrypted", port)
+    # Known: a session is authorized before its database is opened; the refusal is logged as command "startup".
+    refused = next(
+        (
+            entry
+            for entry in entries
+            if entry.severity == "FATAL" and (entry.kind == "failed" or entry.command_tag == "startup")
+        ),
+        None,
+    )
+    if refused is not None:
+        database = _database(entries) or refused.database
+        return ("failed", refused.user, database, port, refused.sqlstate)
+    if authorized is None:
+        return ("nothing", port)
+    return ("start", authorized.user, authorized.database, port, authorized.pid)
+
+
+def _database(entries: list[LogEntry]) -> str | None:
+    return next((entry.database for entry in entries if entry.database), None)
+
+
+def _ends(pid: int, entries: list[LogEntry], records: Sequence[Record]) -> list[str]:
+    """One session_end for each disconnection, with the number of statements and errors that were told."""
+    found = []
+    ends = [r for r in records if r["kind"] == "session_end" and r["backend_pid"] == pid]
+    statements = [r["statement"] for r in records if r["kind"] == "statement" and r["backend_pid"] == pid]
+    if any("SSL enabled" in entry.message for entry in entries):
+        return [] if not statements else ["statements of an encrypted session"]
+    if len(ends) != sum(entry.kind == "disconnected" for entry in entries):
+        # Known: a backend that is terminated logs its disconnection too; one that crashes does not.
+        if _login(entries, true_ports=False)[0] == "start":
+            found.append(f"{len(ends)} session_end")
+    for end in ends:
+        body = end["session_end"]
+        if body["statements"] != len(statements):
+            found.append(f"session_end counts {body['statements']} statements of {len(statements)}")
+        if body["errors"] != sum(one["outcome"] == "error" for one in statements):
+            found.append(f"session_end counts {body['errors']} errors")
+        last = max((one["transaction"] or 0 for one in statements), default=0)
+        if body["transactions"] < last:
+            found.append(f"session_end counts {body['transactions']} transactions, the last one was {last}")
+        told = sum(one["rows"] or 0 for one in statements)
+        if body["rows"] != told:
+            found.append(f"session_end counts {body['rows']} rows of {told}")
+    return found
+
+
+# --- statements ---
+
+
+class _Session:
+    """One session's records against its log entries."""
+
+    def __init__(
+        self,
+        server: Server,
+        entries: list[LogEntry],
+        records: list[Record],
+        transactions: dict[tuple[int, int], str],
+    ) -> None:
+        self.server = server
+        self._all = entries
+        # Known: the log has errors of a refused login and statements; durations and notices are not compared.
+        self.entries = [
+            entry
+            for entry in entries
+            if entry.kind in {"statement", "replication"}
+            or (entry.kind == "error" and entry.severity in _ERRORS and entry.command_tag != "startup")
+        ]
+        self.records = records
+        self.at = 0
+        self.done = 0
+        self.found: list[str] = []
+        self.paired: list[tuple[Record, LogEntry]] = []
+        self._transactions = transactions
+
+    def compare(self) -> None:
+        """Go along both."""
+        while self.done < len(self.records) and len(self.found) < 10:
+            record = self.records[self.done]
+            body = record["statement"]
+            if body["outcome"] == "unknown":
+                self._say(record, "the outcome is unknown, though all of it was captured")
+            if body["coverage"]["complete"] is False and not _portal_unknown(body):
+                self._say(record, f"not complete: {body['coverage']}")
+            if body["protocol"] == "simple":
+                self._query()
+            else:
+                self._execute()
+        for entry in self.entries[self.at :]:
+            if entry.kind == "error" and entry.severity == "FATAL":
+                # Known: the server may end a session without a statement; session_end says so.
+                continue
+            if not self.found:
+                self.found.append(f"in the log, not told: {entry.kind} {entry.message!r} ({entry.text!r})")
+
+    def _next(self) -> LogEntry | None:
+        return self.entries[self.at] if self.at < len(self.entries) else None
+
+    def _say(self, record: Record, what: str) -> None:
+        entry = self._next()
+        logged = None if entry is None else (entry.kind, entry.message[:300], entry.detail[:300])
+        self.found.append(f"{what}: told {_short(record)}; logged {logged}")
+
+    def _query(self) -> None:
+        """A simple Query.
+
+        Known: it is logged once with its whole text, while each of its statements has a record; so these are
+        looked for in the text one after the other. A syntax error anywhere in it leaves only an error entry.
+        """
+        first = self.records[self.done]
+        entry = self._next()
+        if entry is None or entry.text is None:
+            self._say(first, "a query that is not in the log")
+            self.done += 1
+            return
+        executed = entry.kind != "error"
+        if executed:
+            self.at += 1
+        group: list[Record] = []
+        at = _BETWEEN.match(entry.text).end()  # type: ignore[union-attr]
+        while self.done < len(self.records):
+            record = self.records[self.done]
+            text = record["statement"]["text"]
+            if record["statement"]["protocol"] != "simple":
+                break
+            start = entry.text.find(text, 0 if not group else at)
+            between = entry.text[at:start]
+            if start < 0 or (group and _BETWEEN.fullmatch(between) is None) or (not group and start > at):
+                break
+            if group and record["time"] != first["time"]:
+                break
+            at = start + len(text)
+            group.append(record)
+            self.done += 1
+            if not executed and record["statement"]["outcome"] != "error" and text == entry.text:
+                self._say(record, "not executed")
+            at = max(at, _BETWEEN.match(entry.text, at).end())  # type: ignore[union-attr]
+            if at >= len(entry.text):
+                break
+        if not group:
+            self._say(first, f"the text is not what was logged: {entry.text!r}")
+            self.done += 1
+            return
+        if at < len(entry.text):
+            self._say(first, f"a part of the text has no record: {entry.text[at:]!r}")
+        self._about(first, entry)
+        if executed:
+            self.paired += [(record, entry) for record in group]
+            self._prepared(group, entry)
+        errors = [r for r in group if r["statement"]["outcome"] == "error"]
+        if len(errors) > 1:
+            self._say(first, "more than one error in one query")
+        if errors:
+            behind = group[group.index(errors[0]) + 1 :]
+            if any(r["statement"]["outcome"] != "skipped" for r in behind):
+                self._say(first, "the rest of the query was not skipped")
+            self._error(errors[0], entry.text)
+        elif any(r["statement"]["outcome"] == "skipped" for r in group):
+            self._say(first, "skipped without an error")
+
+    def _prepared(self, group: list[Record], entry: LogEntry) -> None:
+        """SQL-level EXECUTE: the log's detail has the whole PREPARE, `prepared_text` the statement in it."""
+        if not entry.detail.startswith("prepare: "):
+            # Known: a name that is prepared in the same query is not known yet when it is logged.
+            if len(group) == 1 and group[0]["statement"]["prepared_text"] is not None:
+                self._say(group[0], "prepared_text, but the server knows of none")
+            return
+        texts = [r["statement"]["prepared_text"] for r in group]
+        if not any(text is not None and text.rstrip("; \n") in entry.detail for text in texts):
+            self._say(group[0], f"prepared_text is {texts}, the server says {entry.detail!r}")
+
+    def _execute(self) -> None:
+        """An Execute (or a FunctionCall), or what failed on the way to it."""
+        record = self.records[self.done]
+        self.done += 1
+        body = record["statement"]
+        if body["outcome"] == "skipped":
+            return  # Known: what is skipped after an error is not in the log.
+        entry = self._next()
+        if entry is not None and entry.kind == "statement" and self._is(body, entry):
+            self.at += 1
+            self._about(record, entry)
+            self.paired.append((record, entry))
+            self._parameters(record, entry)
+        elif body["outcome"] == "error":
+            pass  # Known: what fails in Parse or Bind was never executed; the log has its error alone.
+        elif body["outcome"] == "ok" and body["command_tag"] is None and _blank(body["text"]):
+            pass  # Known: an empty statement is not logged by the extended protocol.
+        else:
+            self._say(record, "not what was logged")
+        if body["outcome"] == "error":
+            self._error(record, body["text"])
+
+    def _is(self, body: Record, entry: LogEntry) -> bool:
+        if body["protocol"] == "function_call":
+            return entry.how == "fastpath"
+        if entry.how not in {"execute", "execute fetch"}:
+            return False
+        # Known: further rows of a suspended portal are logged as "execute fetch", with the same text and values.
+        name = body["prepared_name"] or "<unnamed>"
+        if body["portal_name"]:
+            name += "/" + body["portal_name"]
+        if entry.text == body["text"]:
+            return entry.name == name
+        # Known: of a statement that SQL's PREPARE made, the log has the whole PREPARE.
+        return (
+            entry.text is not None
+            and entry.text[:7].lower() == "prepare"
+            and body["text"] is not None
+            and body["text"] in entry.text
+        )
+
+    def _about(self, record: Record, entry: LogEntry) -> None:
+        """Who it was."""
+        # Known: a walsender without a database, see `_logins`.
+        database = record["database"] if entry.database else ""
+        name = record["application_name"] or ""
+        if name != entry.application_name and name == self._next_name(entry):
+            # Known: the server reports a new name before the end of the Query or Sync that sets it, which counts
+            # for all of its statements; the log has the name as it was when a statement began.
+            name = entry.application_name
+        told = (record["user"], database, name, record["backend_pid"])
+        logged = (entry.user, entry.database, entry.application_name, entry.pid)
+        if told != logged:
+            self.at -= 1
+            self._say(record, f"told {told}, logged {logged}")
+            self.at += 1
+
+    def _next_name(self, entry: LogEntry) -> str | None:
+        """The application name that the session has next."""
+        names = (later.application_name for later in self._all if later.line > entry.line)
+        return next((name for name in names if name != entry.application_name), None)
+
+    def _error(self, record: Record, text: str | None) -> None:
+        body = record["statement"]
+        entry = self._next()
+        if entry is None or entry.kind != "error":
+            self._say(record, "an error that is not in the log")
+            return
+        self.at += 1
+        told = (body["sqlstate"], body["severity"], body["message"])
+        logged = (entry.sqlstate, entry.severity, entry.message)
+        if told != logged:
+            self.found.append(f"error told {told}, logged {logged}")
+        # Known: for an error that is about no statement text (an unknown name, a commit), the log has none.
+        if entry.text is not None and entry.text != text:
+            self.found.append(f"the error is told of {text!r}, logged of {entry.text!r}")
+
+    def _parameters(self, record: Record, entry: LogEntry) -> None:
+        if record["statement"]["protocol"] == "function_call":
+            return  # Known: the log does not have the arguments of a function call, nor have we.
+        told = record["statement"]["parameters"] or []
+        logged = entry.parameters or ()
+        if len(told) != len(logged) or len(told) != (record["statement"]["parameter_count"] or 0):
+            self._say(record, f"{len(told)} parameters, logged {len(logged)}")
+            return
+        for number, (mine, theirs) in enumerate(zip(told, logged, strict=True), 1):
+            if mine["value"] != theirs and not self._same(mine, theirs):
+                self.found.append(f"${number} is told as {mine}, logged as {theirs!r}: {_short(record)}")
+
+    def _same(self, mine: Record, theirs: str | None) -> bool:
+        """Whether the value that the client sent is what the server printed."""
+        if mine["value"] is None or theirs is None:
+            return False
+        if mine["encoding"] == "hex" and mine["type"] is None:
+            # Known: without a type on the wire, bytes are all there is.
+            return True
+        if mine["format"] != "text":
+            return False
+        # Known: a value in text format is told as the client wrote it, and logged as the server reads it.
+        kind = mine["type"] or {"t": "bool", "f": "bool"}.get(theirs) or _guess(theirs)
+        quoted = mine["value"].replace("'", "''")
+        try:
+            return self.server.psql(f"select format('%s', '{quoted}'::{kind})") == theirs
+        except RuntimeError:
+            return False
+
+    # --- transactions ---
+
+    def compare_transactions(self) -> None:
+        """Two statements are in one transaction if the server's virtual transaction id says so."""
+        before: tuple[int, str] | None = None
+        for record, entry in self.paired:
+            number = record["statement"]["transaction"]
+            virtual = self._transactions[entry.pid, entry.line]
+            if number is None:
+                if record["statement"]["outcome"] != "skipped":
+                    self.found.append(f"in no transaction: {_short(record)}")
+                continue
+            # Known: in a failed transaction the server has no number any more; one query is logged but once.
+            if not virtual or virtual.endswith("/0"):
+                before = None
+                continue
+            if before is not None and entry.how != "statement":
+                same = before[1] == virtual
+                if same != (before[0] == number):
+                    self.found.append(
+                        f"transaction {before[0]} and {number}, logged {before[1]} and {virtual}: {_short(record)}"
+                    )
+            before = (number, virtual)
+
+
+def _guess(value: str) -> str:
+    """A type that prints like this."""
+    if re.fullmatch(r"-?\d+(\.\d+)?", value):
+        return "numeric"
+    if re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?\+\d\d", value):
+        return "timestamptz"
+    return "text"
+
+
+def _blank(text: str | None) -> bool:
+    return text is not None and _BETWEEN.fullmatch(text) is not None
+
+
+def _portal_unknown(body: Record) -> bool:
+    """Known: an Execute, Bind or Describe of a name that never was has no text anywhere."""
+    return body["outcome"] == "error" and body["sqlstate"] in {"26000", "34000"}
+
+
+def _short(record: Record) -> str:
+    body = record["statement"]
+    names = ("protocol", "text", "prepared_name", "portal_name", "outcome", "command_tag", "sqlstate")
+    return f"{record['time']} " + str({name: body[name] for name in names})[:600]
