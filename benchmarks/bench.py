@@ -115,7 +115,9 @@ def check(facts: dict[str, Any], capture: Path, builds: dict[str, Build], report
     )
 
 
-def speed(name: str, scale: float, runs: int, slow_runs: int, builds: dict[str, Build], report: Report) -> None:
+def speed(
+    name: str, scale: float, runs: int, slow_runs: int, builds: dict[str, Build], report: Report
+) -> None:
     """One workload, all candidates."""
     capture = cached(name, scale)
     facts: dict[str, Any] = json.loads(capture.with_suffix(".json").read_text())
@@ -215,11 +217,17 @@ def main() -> None:
     """Parse the command line, measure, report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--runs", type=int, default=5, help="rounds of measurement (default: 5)")
-    parser.add_argument("--slow-runs", type=int, default=3, help="rounds with tshark and interpreted (default: 3)")
+    parser.add_argument(
+        "--slow-runs", type=int, default=3, help="rounds with tshark and interpreted (default: 3)"
+    )
     parser.add_argument("--scale", type=float, default=1.0, help="size of the workload (default: 1.0)")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
-    parser.add_argument("--compiled", metavar="DIR", help="where the compiled package lies (default: installed)")
-    parser.add_argument("--interpreted", metavar="DIR", default=str(ROOT), help="... the sources (default: here)")
+    parser.add_argument(
+        "--compiled", metavar="DIR", help="where the compiled package lies (default: installed)"
+    )
+    parser.add_argument(
+        "--interpreted", metavar="DIR", default=str(ROOT), help="... the sources (default: here)"
+    )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report to FILE too")
     chosen = parser.parse_args()
     report = Report()

@@ -136,7 +136,16 @@ def bench(place: Place, part: Part, transactions: int, folder: Path) -> None:
         script.write_text(SCRIPTS[options[at]])
         options[at] = str(script)
     done = subprocess.run(
-        [find_program(place, "pgbench"), "-n", "-c", str(CLIENTS), "-j", "2", "-t", str(transactions // CLIENTS)]
+        [
+            find_program(place, "pgbench"),
+            "-n",
+            "-c",
+            str(CLIENTS),
+            "-j",
+            "2",
+            "-t",
+            str(transactions // CLIENTS),
+        ]
         + options,
         env=place.environment("app", "bench", PGAPPNAME="pgbench"),
         capture_output=True,
@@ -180,7 +189,12 @@ def make(name: str, scale: float, target: Path) -> None:
     facts = {"name": name, "scale": scale, "made": time.strftime("%Y-%m-%d", time.gmtime()), "parts": []}
     statements = transactions = packets = 0
     part_file = target.with_suffix(".part")
-    quiet = {"log_statement": "none", "log_duration": "off", "log_connections": "off", "log_disconnections": "off"}
+    quiet = {
+        "log_statement": "none",
+        "log_duration": "off",
+        "log_connections": "off",
+        "log_disconnections": "off",
+    }
     with part_file.open("wb") as out, running("installed", **quiet) as server:
         facts["server"] = server.psql("show server_version")
         prepare(server, bench=True)

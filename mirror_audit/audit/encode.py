@@ -25,7 +25,7 @@ from mirror_audit.jsontext import is_plain, write_int, write_string
 from mirror_audit.octets import i32_at, u16_at, u32_at
 from mirror_audit.pgwire.types import decode_binary, type_name
 
-__all__ = ["EncodeLimits", "StatementEncoder", "command_rows", "write_optional"]
+__all__ = ["EncodeLimits", "StatementEncoder", "command_rows", "parameter_text", "write_optional"]
 
 _PROTOCOLS: Final = (b'"protocol":"simple"', b'"protocol":"extended"', b'"protocol":"function_call"')
 _OUTCOMES: Final = (b'"unknown"', b'"ok"', b'"error"', b'"suspended"', b'"skipped"')
@@ -392,6 +392,37 @@ class StatementEncoder:
         else:
             w.write(b',"truncated":false,"sha256":null,"redacted":false}')
         return False
+
+
+def parameter_text(portal: Portal, prepared: Prepared, number: i64) -> bytes | None:
+    """The text of parameter `number` (from 1); None for NULL and for what cannot be read."""
+    values = portal.values
+    size: i64 = len(values)
+    if portal.missing > 0 or size < 4:
+        return None
+    formats: i64 = u16_at(values, 0)
+    at: i64 = 2 + formats * 2
+    if at + 2 > size or u16_at(values, at) < number:
+        return None
+    at += 2
+    i: i64 = 1
+    while at + 4 <= size:
+        length: i64 = i32_at(values, at)
+        at += 4
+        if i == number:
+            if length < 0 or at + length > size:
+                return None
+            format_at: i64 = 2 + (i - 1) * 2 if formats > 1 else 2
+            if formats > 0 and format_at + 2 <= size and u16_at(values, format_at) == 1:
+                oid: i64 = 0
+                if i * 4 <= len(prepared.oids):
+                    oid = u32_at(prepared.oids, i * 4 - 4)
+                return decode_binary(oid, values, at, at + length)
+            return values[at : at + length]
+        if length > 0:
+            at += length
+        i += 1
+    return None
 
 
 def write_coverage(w: BytesWriter, reasons: i64, lost: i64) -> None:

@@ -28,6 +28,7 @@ from mirror_audit.audit.statement import (
     REASON_OVER_LIMIT,
     REASON_REPLY_NOT_SEEN,
     SYNC,
+    UNSEEN_NAME,
     Portal,
     Prepared,
     Request,
@@ -39,6 +40,8 @@ from mirror_audit.pgwire.listener import Listener
 __all__ = ["ExchangeLimits", "Requests"]
 
 SEMICOLON: Final = b";"
+# A Query of more statements than this is told as one.
+MAX_SPLIT: Final = 10_000
 # The name of a portal or statement is kept in a table; a longer one is kept by its head.
 MAX_NAME_BYTES: Final = 1024
 
@@ -69,6 +72,8 @@ class Requests(Listener):
         self.portals: dict[bytes, Portal] = {}
         self.finished: list[Statement] = []
         self.orphan: Statement | None = None
+        self.unconfirmed_names: list[bytes] = []  # prepared while `unconfirmed`
+        self.reply_missing: i64 = 0  # bytes that the reply at hand has lost
         self.skipping: bool = False  # after an error, up to the next Sync
         self.copying_in: bool = False
         self.open: bool = False  # replies are expected to match requests
@@ -87,6 +92,7 @@ class Requests(Listener):
 
     def _push(self, request: Request) -> None:
         request.offset = self.message_offset
+        request.time = self.message_time
         if len(self.queue) - self.first >= self.exchange_limits.max_pending:
             self.counters.outstanding_limit_hits += 1
             self.abandon(REASON_REPLY_NOT_SEEN | REASON_OVER_LIMIT)
@@ -141,11 +147,12 @@ class Requests(Listener):
         text = self._text(raw)
         if missing > 0:
             self._mark_missing(statement, missing)
+            # The text's end is a zero byte, which does not count.
             self._describe(
-                statement, self.analyser.analyse(text, self.standard_conforming), end - start + missing
+                statement, self.analyser.analyse(text, self.standard_conforming), end - start + missing - 1
             )
         elif not self._single(text):
-            self._split(request, statement, text)
+            self._split(request, statement, text, end - start)
         else:
             self._describe(statement, self.analyser.analyse(text, self.standard_conforming), end - start)
         self._push(request)
@@ -162,10 +169,14 @@ class Requests(Listener):
             return True
         return len(text[text.find(SEMICOLON) + 1 :].strip(b" \t\r\n\f\v;")) == 0
 
-    def _split(self, request: Request, statement: Statement, text: bytes) -> None:
-        bounds = split_statements(text, self.standard_conforming)
+    def _split(self, request: Request, statement: Statement, text: bytes, length: i64) -> None:
+        bounds: list[int] = []
+        if text.count(SEMICOLON) <= MAX_SPLIT:
+            bounds = split_statements(text, self.standard_conforming)
+        else:
+            statement.reasons |= REASON_OVER_LIMIT
         if len(bounds) <= 2:
-            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), len(text))
+            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), length)
             return
         more: list[Statement] = []
         at: i64 = 0
@@ -176,17 +187,28 @@ class Requests(Listener):
                 item = Statement(PROTOCOL_SIMPLE, statement.offset, statement.time)
                 item.ordinal = at // 2
                 more.append(item)
-            self._describe(item, self.analyser.analyse(part, self.standard_conforming), len(part))
+            self._describe(
+                item, self.analyser.analyse(part, self.standard_conforming), self._length_as_sent(part)
+            )
             at += 2
         more.reverse()
         request.more = more
 
+    def _length_as_sent(self, text: bytes) -> i64:
+        codec = self.codec
+        if codec is not None:
+            try:
+                return len(text.decode().encode(codec))
+            except (UnicodeError, LookupError):
+                pass
+        return len(text)
+
     def parse(self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64) -> None:
         name = name[:MAX_NAME_BYTES]
         text = self._text(buf[start:end])
-        prepared = Prepared(
-            name, self.analyser.analyse(text, self.standard_conforming), end - start + missing, oids
-        )
+        # If the message lost its end, how much of that was text is not known.
+        length: i64 = -1 if missing > 0 else end - start
+        prepared = Prepared(name, self.analyser.analyse(text, self.standard_conforming), length, oids)
         prepared.loss_epoch = self.loss_epoch
         if missing > 0:
             prepared.lost = missing
@@ -198,7 +220,9 @@ class Requests(Listener):
     def bind(self, portal: bytes, statement: bytes, values: bytes, missing: i64) -> None:
         portal = portal[:MAX_NAME_BYTES]
         request = Request(BIND, portal)
-        request.portal = Portal(portal, statement[:MAX_NAME_BYTES], values, missing)
+        bound = Portal(portal, statement[:MAX_NAME_BYTES], values, missing)
+        bound.codec = self.codec
+        request.portal = bound
         self._push(request)
 
     def describe(self, portal: bool, name: bytes) -> None:
@@ -233,10 +257,58 @@ class Requests(Listener):
         self.outstanding_ready += 1
 
     def copy_done(self) -> None:
+        statement = self.copying_statement()
+        if statement is not None:
+            statement.client_bytes += self.message_end - self.client_mark
+            self.client_mark = self.message_end
         if self.copying_in:
             self.copying_in = False
         else:
             self._push(Request(COPY_END, b""))
+
+    def copying_statement(self) -> Statement | None:
+        """What the client's COPY data belongs to: it may be sent before the server asks for it."""
+        statement = self.current()
+        if statement is not None and (statement.copy != 0 or self.pending() <= 1):
+            return statement
+        statement = None
+        at: i64 = len(self.queue) - 1
+        while at >= self.first and statement is None:
+            statement = self.queue[at].statement
+            at -= 1
+        return statement
+
+    def unreadable(self, kind: i64, missing: i64) -> None:
+        """A request of this type whose body cannot be read. The server answers it all the same."""
+        if kind == 0x51:
+            self._push_statement(QUERY, PROTOCOL_SIMPLE, missing)
+        elif kind == 0x46:
+            self._push_statement(FUNCTION_CALL, PROTOCOL_FUNCTION_CALL, missing)
+        elif kind == 0x45:
+            self._push_statement(EXECUTE, PROTOCOL_EXTENDED, missing)
+        elif kind == 0x50:
+            # Which name it prepared is not known: any may mean something else now.
+            self.loss_epoch += 1
+            self.prepared.pop(b"", None)
+            self._push(Request(PARSE, UNSEEN_NAME))
+        elif kind == 0x42:
+            self.portals = {}
+            self._push(Request(BIND, UNSEEN_NAME))
+        elif kind == 0x44:
+            self._push(Request(DESCRIBE_STATEMENT, UNSEEN_NAME))
+        elif kind == 0x43:
+            self._push(Request(CLOSE_STATEMENT, UNSEEN_NAME))
+
+    def _push_statement(self, kind: i64, protocol: i64, missing: i64) -> None:
+        request = Request(kind, UNSEEN_NAME)
+        statement = self._new_statement(protocol)
+        self._mark_missing(statement, missing)
+        request.statement = statement
+        self._push(request)
+        if kind != EXECUTE:
+            if self.outstanding_ready > 0:
+                self.pipelined = True
+            self.outstanding_ready += 1
 
     def _new_statement(self, protocol: i64) -> Statement:
         statement = Statement(protocol, self.message_offset, self.message_time)

@@ -77,8 +77,13 @@ _USER_NAMES: Final = frozenset((b"user", b"username", b"user_name"))
 # Dynamic SQL or a connection string whose password comes from another literal.
 _UNFINISHED: Final = re.compile(rb"passw\w{0,20}\s{0,8}=?\s{0,8}['\"]?\s{0,8}\Z", re.IGNORECASE)
 _SET_PASSWORD: Final = re.compile(rb"passw\w{0,20}\s{0,8}=", re.IGNORECASE)
-_ROLE_SQL: Final = re.compile(
-    rb"\b(?:alter|create)\s+(?:role|user|group|subscription|server)\b", re.IGNORECASE
+_CONNECTION: Final = re.compile(
+    rb"\b(?:host|hostaddr|dbname|user|port|service|sslmode)\s{0,8}=", re.IGNORECASE
+)
+# A word of each: SQL that sets a password.
+_ROLE_SQL: Final = tuple(
+    re.compile(rb"\b(?:" + words + rb")\b", re.IGNORECASE)
+    for words in (b"alter|create", b"role|user|group|subscription|server", b"password")
 )
 _PASSWORD_IN_COMMENT: Final = re.compile(rb"(passw\w{0,20}\s{0,8}[:=]\s{0,8})([^\s,;*]+)", re.IGNORECASE)
 
@@ -284,21 +289,21 @@ class Secrets:
         connects = shown is not value
         if not connects:
             shown = self._inside(value)
-        if (
-            shown == value
-            and region.startswith((b"connect", b"dblink"))
-            and b"=" in value
-            and b"passw" in value.lower()
-        ):
+        if shown == value and _SET_PASSWORD.search(value) and self._connects(at, region, value):
             shown = MASK  # a connection string that is not well formed
         unfinished = connects and needs_more(value)
         if region in _COMPOSING or self._is(at + 1, b"||"):
             unfinished = unfinished or _UNFINISHED.search(value) is not None
         if shown == value:
-            return False, unfinished or (_ROLE_SQL.search(value) is not None and b"password" in value.lower())
+            return False, unfinished or all(words.search(value) for words in _ROLE_SQL)
         masked = literal(shown, token, kind, self._conforming)
         self._found((start, end, masked, masked))
         return True, unfinished
+
+    def _connects(self, at: int, region: bytes, value: bytes) -> bool:
+        if region.startswith((b"connect", b"dblink")) or self._name(at - 1) == b"connection":
+            return True
+        return self._tokens[at][0] != DOLLAR and _CONNECTION.search(value) is not None
 
     def _inside(self, value: bytes) -> bytes:
         """`value`, which may be SQL itself, without its secrets."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from mirror_audit.audit.encode import StatementEncoder, command_rows, write_optional
+from mirror_audit.audit.encode import StatementEncoder, command_rows, parameter_text, write_optional
 from mirror_audit.audit.encode_session import (
     write_replication,
     write_session_end,
@@ -31,6 +31,7 @@ from mirror_audit.audit.sqlfacts import (
     DISCARD_ALL,
     EXECUTE,
     PREPARE,
+    SET_UNKNOWN,
 )
 from mirror_audit.audit.statement import (
     COPY_BOTH,
@@ -188,18 +189,33 @@ class Session(Login):
         elif status != IDLE and not transactions.block:
             transactions.open_block(statement.time)
         elif effect != 0 and analysis is not None:
-            self._apply(effect, analysis.effect_name, analysis.effect_argument)
+            self._apply(
+                statement, effect, analysis.effect_name, analysis.effect_argument, analysis.effect_parameter
+            )
+            for other in analysis.other_effects:
+                self._apply(statement, other.code, other.name, other.argument, other.parameter)
 
-    def _apply(self, effect: i64, name: bytes | None, argument: bytes | None) -> None:
+    def _apply(
+        self, statement: Statement, effect: i64, name: bytes | None, argument: bytes | None, parameter: i64
+    ) -> None:
+        analysis = statement.analysis
         if effect == PREPARE:
-            if name is not None and argument is not None:
-                inner = self.analyser.analyse(argument, self.standard_conforming)
-                self._remember(Prepared(name, inner, len(argument), b""))
+            inner = None if analysis is None else analysis.inner
+            if name is not None and inner is not None:
+                self._remember(Prepared(name, inner, len(inner.text), b""))
         elif effect == DEALLOCATE:
             if name is not None:
                 self.prepared.pop(name, None)
         elif effect == DEALLOCATE_ALL:
             self.prepared = {}
+        elif effect == SET_UNKNOWN and parameter > 0:
+            # set_config('role', $1, true), as PostgREST does it for each request.
+            portal = statement.portal
+            prepared = statement.prepared
+            value: bytes | None = None
+            if portal is not None and prepared is not None:
+                value = parameter_text(portal, prepared, parameter)
+            self.settings.configured(name, value, argument == b"local")
         else:
             if effect == DISCARD_ALL:
                 self.prepared = {}

@@ -167,6 +167,18 @@ class SettingsState:
             for values in (current, lasting):
                 values.path = self.default_path
 
+    def configured(self, name: bytes | None, value: bytes | None, local: bool) -> None:
+        """set_config(name, value, local) succeeded; None: the value was not seen."""
+        if value is None:
+            self.apply(SET_UNKNOWN, name, None)
+        elif name == b"search_path":
+            self.apply(SET_LOCAL_SEARCH_PATH if local else SET_SEARCH_PATH, None, value)
+        elif name == b"role":
+            role = None if value.lower() == b"none" else value
+            self.apply(SET_LOCAL_ROLE if local else SET_ROLE, role, None)
+        else:
+            self.apply(SET_LOCAL_SESSION_AUTHORIZATION if local else SET_SESSION_AUTHORIZATION, value, None)
+
     def _to_savepoint(self, name: bytes, undo: bool) -> None:
         at: i64 = len(self.savepoints) - 1
         while at >= 0:

@@ -24,6 +24,7 @@ __all__ = [
     "QUERY",
     "REASON_NAMES",
     "SYNC",
+    "UNSEEN_NAME",
     "Portal",
     "Prepared",
     "Request",
@@ -52,6 +53,9 @@ OUTCOME_OK: Final = 1
 OUTCOME_ERROR: Final = 2
 OUTCOME_SUSPENDED: Final = 3
 OUTCOME_SKIPPED: Final = 4
+
+# In the place of a name that was lost. No name can hold a zero byte, so it is never found.
+UNSEEN_NAME: Final = b"\x00"
 
 COPY_NONE: Final = 0
 COPY_IN: Final = 1
@@ -106,6 +110,7 @@ class Portal:
         self.statement_name = statement_name
         self.values = values
         self.missing: i64 = missing
+        self.codec: str | None = None  # of the client encoding when it was bound, if that is not UTF-8
         self.prepared: Prepared | None = None
 
 
@@ -123,7 +128,7 @@ class Statement:
         self.inner: Analysis | None = None  # the text behind an SQL-level EXECUTE
         self.prepared: Prepared | None = None
         self.portal: Portal | None = None
-        self.portal_name = b""
+        self.portal_name = b""  # UNSEEN_NAME: it was not seen
         self.function: i64 = -1
         self.started: bool = False  # the first byte of its reply was seen
         self.first_reply: i64 = 0
@@ -158,4 +163,4 @@ class Request:
         self.statement: Statement | None = None
         self.more: list[Statement] | None = None  # further statements of the same Query
         self.offset: i64 = 0
-        self.copying: bool = False
+        self.time: i64 = 0

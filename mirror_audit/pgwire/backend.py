@@ -27,7 +27,7 @@ class BackendReader:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.sasl: bool = False  # the server asked for SASL: the client's next `p` names a mechanism
+        self.mechanisms = b""  # of an AuthenticationSASL, each with a zero byte behind it
 
     def read(self, kind: i64, buf: bytes, start: i64, end: i64) -> bool:
         """The body buf[start:end] of a message of type `kind`. False if it does not parse."""
@@ -89,13 +89,13 @@ class BackendReader:
             return self._read_startup(kind, buf, start, end)
         return True
 
-    def read_damaged(self, kind: i64, buf: bytes, start: i64, end: i64) -> bool:
-        """A message that lost its end. True if what is left still says what matters."""
+    def read_damaged(self, kind: i64, buf: bytes, start: i64, end: i64) -> None:
+        """A message that lost its end: tell it if what is left still says what matters."""
         if kind == 0x45:
             # The first fields of an error are its severity and SQLSTATE.
             self.listener.error_response(buf, start, end)
-            return True
-        return kind == 0x4E
+        elif kind == 0x47 or kind == 0x48 or kind == 0x57:  # G, H, W: that it came is all that matters
+            self.read(kind, buf, start, end)
 
     def _read_startup(self, kind: i64, buf: bytes, start: i64, end: i64) -> bool:
         listener = self.listener
@@ -110,7 +110,7 @@ class BackendReader:
                 if method is None:
                     method = b"method_" + str(int(code)).encode()
                 if code == 10:
-                    self.sasl = True
+                    self.mechanisms = buf[start + 4 : end]
                 listener.authentication_request(method)
         elif kind == 0x4B:  # K
             if end - start < 4:

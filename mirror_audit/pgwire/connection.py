@@ -71,6 +71,8 @@ class Connection(Opening):
             elif self.server_lost:
                 self.server_undecoded += end - start
                 self.keep_tail(buf, start, end, offset)
+            elif phase == AUTHENTICATION and self.answer_wanted and end > start:
+                self._late_answer(buf, start, end, offset, time)
             else:
                 self.backend.feed(buf, start, end, offset, time)
                 if self.listener.out_of_step:
@@ -90,6 +92,15 @@ class Connection(Opening):
         else:
             self.server_undecoded += end - start
 
+    def _late_answer(self, buf: bytes, start: i64, end: i64, offset: i64, time: i64) -> None:
+        """The server's first bytes, if the client sent its StartupMessage right behind an SSLRequest."""
+        if self.server_answer(buf[start], offset, time):
+            start += 1
+            offset += 1
+        self.answer_wanted = False
+        if end > start:
+            self.data(SERVER, buf, start, end, offset, time, 0)
+
     def gap(self, direction: i64, offset: i64, length: i64, time: i64) -> None:
         """`length` bytes of a direction, from `offset` on, are lost."""
         self.listener.time = time
@@ -100,8 +111,13 @@ class Connection(Opening):
         if phase == STARTUP:
             self.gap_in_startup(direction, length)
             return
+        if phase == ENCRYPTED:
+            self.lose_hello(direction)
+            return
         if phase != READY and phase != AUTHENTICATION:
             return
+        if direction == SERVER and phase == AUTHENTICATION:
+            self.answer_wanted = False
         if direction == CLIENT:
             if not self.client_lost and not self.frontend.gap(length):
                 self.lose_client(b"bytes_lost")
@@ -128,7 +144,13 @@ class Connection(Opening):
         if framer.rows != 0:
             rows: i64 = framer.rows
             framer.rows = 0
+            offset: i64 = listener.message_offset
+            time: i64 = listener.message_time
+            listener.message_offset = framer.first_row_offset
+            listener.message_time = framer.first_row_time
             listener.data_rows(rows, framer.first_row_time)
+            listener.message_offset = offset
+            listener.message_time = time
         if framer.copy_rows != 0:
             rows = framer.copy_rows
             framer.copy_rows = 0
@@ -163,8 +185,11 @@ class Connection(Opening):
             if missing > 0:
                 self.counters.damaged_messages += 1
             if not self.requests.read(kind, buf, start, end, missing):
-                self.counters.malformed_messages += 1
-                listener.malformed(CLIENT, kind)
+                if missing > 0:
+                    listener.damaged(CLIENT, kind, missing)
+                else:
+                    self.counters.malformed_messages += 1
+                    listener.malformed(CLIENT, kind)
             return
         framer = self.backend
         if framer.rows != 0 or framer.copy_rows != 0:
@@ -175,14 +200,17 @@ class Connection(Opening):
         listener.time = framer.time
         if missing > 0:
             self.counters.damaged_messages += 1
-            if not self.replies.read_damaged(kind, buf, start, end):
-                listener.damaged(SERVER, kind, missing)
+            listener.damaged(SERVER, kind, missing)
+            if kind == 0x5A:
+                self._lose_server(b"bytes_lost")  # the status was all that it said
+                return
+            self.replies.read_damaged(kind, buf, start, end)
         elif not self.replies.read(kind, buf, start, end):
             self.counters.malformed_messages += 1
             listener.malformed(SERVER, kind)
-        if self.replies.sasl:
-            self.replies.sasl = False
-            self.requests.sasl = True
+        if len(self.replies.mechanisms) > 0:
+            self.requests.mechanisms = self.replies.mechanisms
+            self.replies.mechanisms = b""
         if kind == 0x5A:
             self.server_idle = True
             if self.ready_wanted > 0:

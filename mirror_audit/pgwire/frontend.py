@@ -18,7 +18,8 @@ class FrontendReader:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
-        self.sasl: bool = False
+        # What AuthenticationSASL offered, each with a zero byte behind it: the next `p` names one of them.
+        self.mechanisms = b""
 
     def read(self, kind: i64, buf: bytes, start: i64, end: i64, missing: i64) -> bool:
         """The body buf[start:end] of a message of type `kind`. False if it does not parse."""
@@ -60,10 +61,12 @@ class FrontendReader:
         elif kind == 0x58:  # X
             listener.terminate()
         elif kind == 0x70:  # p: a password or a SASL message. Only a mechanism's name leaves this place.
-            if self.sasl:
-                self.sasl = False
+            if len(self.mechanisms) > 0:
+                offered = b"\x00" + self.mechanisms
+                self.mechanisms = b""
                 stop = find_zero(buf, start, end)
-                if stop >= 0 and stop - start < 64:
+                # Nothing else may pass: a client that misunderstood could send its password.
+                if stop > start and offered.find(b"\x00" + buf[start : stop + 1]) >= 0:
                     listener.authentication_mechanism(buf[start:stop])
         elif kind == 0x46:  # F
             if end - start < 4:

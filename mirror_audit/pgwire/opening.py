@@ -74,6 +74,7 @@ class Opening(MessageSink):
         self.opening: BytesWriter | None = None
         self.opening_size: i64 = 0
         self.answer_wanted: bool = False  # the next server byte answers an SSLRequest or GSSENCRequest
+        self.requested: bool = False  # there was an SSLRequest or GSSENCRequest
         self.gssapi: bool = False
         self.proxy_possible: bool = True
         self.assumed_startup: bool = False
@@ -130,7 +131,8 @@ class Opening(MessageSink):
                     self._restart_opening(data)
                     continue
             if data[0] == 0x16:
-                self._begin_encryption(not self.answer_wanted)
+                self.gssapi = False
+                self._begin_encryption(not self.requested)
                 self.encrypted_bytes(CLIENT, data, 0, len(data), time)
                 return
             length: i64 = startup_length(data)
@@ -169,6 +171,7 @@ class Opening(MessageSink):
         if code == SSL_REQUEST or code == GSSENC_REQUEST:
             self.gssapi = code == GSSENC_REQUEST
             self.answer_wanted = True
+            self.requested = True
             listener.encryption_requested(self.gssapi)
         elif code == CANCEL_REQUEST:
             if len(packet) < 12:
@@ -182,8 +185,8 @@ class Opening(MessageSink):
             if parameters is None:
                 self._undecodable(CLIENT, b"malformed_startup", len(packet))
                 return
+            # A client that does not wait gets the answer to its SSLRequest now.
             self.phase = AUTHENTICATION
-            self.answer_wanted = False
             listener.startup_message(3, code & 0xFFFF, parameters)
         elif code >> 16 == 2:
             self._undecodable(CLIENT, b"protocol_2", len(packet))
@@ -195,15 +198,8 @@ class Opening(MessageSink):
         listener = self.listener
         if self.answer_wanted and end > start:
             answer: i64 = buf[start]
-            listener.message_time = time
-            listener.time = time
-            listener.message_offset = offset
-            accepted: bool = answer == 0x53 or answer == 0x47
-            if accepted or answer == 0x4E:
-                self.answer_wanted = False
-                listener.encryption_answered(accepted)
-                if accepted:
-                    self._begin_encryption(False)
+            if self.server_answer(answer, offset, time):
+                if self.phase == ENCRYPTED:
                     if end - start > 1:
                         self.encrypted_bytes(SERVER, buf, start + 1, end, time)
                 elif end - start > 1:
@@ -231,6 +227,25 @@ class Opening(MessageSink):
         listener.time = time
         listener.message_offset = offset
         self._undecodable(SERVER, b"server_spoke_first", end - start)
+
+    def server_answer(self, answer: i64, offset: i64, time: i64) -> bool:
+        """The server's byte after an SSLRequest or GSSENCRequest. False if it is no answer to that."""
+        if answer != 0x53 and answer != 0x47 and answer != 0x4E:
+            return False
+        listener = self.listener
+        listener.message_time = time
+        listener.time = time
+        listener.message_offset = offset
+        self.answer_wanted = False
+        accepted: bool = answer != 0x4E
+        if accepted and self.gssapi != (answer == 0x47):
+            # The request itself was lost.
+            self.gssapi = answer == 0x47
+            listener.encryption_requested(self.gssapi)
+        listener.encryption_answered(accepted)
+        if accepted:
+            self._begin_encryption(False)
+        return True
 
     def _begin_encryption(self, direct: bool) -> None:
         self.phase = ENCRYPTED
@@ -265,6 +280,13 @@ class Opening(MessageSink):
             if hello.found:
                 listener.tls_server_hello(hello.version, hello.cipher, hello.alpn)
 
+    def lose_hello(self, direction: i64) -> None:
+        """Bytes of an encrypted direction are lost: what is left of its handshake cannot be read."""
+        if direction == CLIENT:
+            self.client_hello = None
+        else:
+            self.server_hello = None
+
     def _undecodable(self, direction: i64, reason: bytes, octets: i64) -> None:
         self.phase = UNDECODABLE
         self.opening = None
@@ -277,14 +299,20 @@ class Opening(MessageSink):
 
     def gap_in_startup(self, direction: i64, length: i64) -> None:
         """Bytes of the opening are lost: what can still be told of the session?"""
-        if self.mid_stream or self.opening is not None or direction == SERVER:
+        if direction == SERVER and length == 1 and self.answer_wanted:
+            self.answer_wanted = False  # what the client sends next shows what the answer was
+        elif self.mid_stream or direction == SERVER:
             self.join()
-        elif length == 8 and not self.answer_wanted:
+        elif length == 8 and not self.answer_wanted and self.opening is None:
             # Only an SSLRequest or a GSSENCRequest is that short, and a client sends nothing before its
             # answer.
             self.answer_wanted = True
+            self.requested = True
         else:
             # The StartupMessage is gone, but the server's side of the session is whole.
             self.phase = AUTHENTICATION
             self.answer_wanted = False
+            if self.opening is not None:
+                self.client_undecoded += self.opening_size
+                self.opening = None
             self.lose_client(b"bytes_lost")

@@ -73,9 +73,12 @@ def test_both_caches() -> None:
 def test_libpg_query_is_asked_once_a_skeleton(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bytes] = []
     ask = sqlfacts.facts
-    monkeypatch.setattr(
-        sqlfacts, "facts", lambda skeleton, limit: asked.append(skeleton) or ask(skeleton, limit)
-    )
+
+    def count(skeleton: bytes, limit: int) -> sqlfacts.Facts:
+        asked.append(skeleton)
+        return ask(skeleton, limit)
+
+    monkeypatch.setattr(sqlfacts, "facts", count)
     analyser = Analyser("secrets")
     for i in range(50):
         analyser.analyse(f"INSERT INTO t VALUES ({i}, 'a{i}'), ({i}, 'b')".encode(), True)
@@ -208,7 +211,7 @@ def test_parameters_and_messages() -> None:
     assert Analyser("none").redact_value(CARD.encode(), True) is None
 
 
-# -- nothing secret in any output -------------------------------------------------------------------------------------
+# -- nothing secret in any output ---------------------------------------------------------------------------
 
 SHAPES = [
     "ALTER ROLE bob PASSWORD {}",
@@ -357,13 +360,13 @@ def test_equal_skeletons_mean_equal_facts(template: str, data: st.DataObject) ->
             text = text.replace("{n}", data.draw(_number), 1).replace("{s}", data.draw(_string), 1)
         texts.append(text.encode())
     skeletons = []
-    for text in texts:
+    for raw in texts:
         out = Scan()
-        scan(text, True, out)
+        scan(raw, True, out)
         skeletons.append(out.skeleton)
     assume(skeletons[0] == skeletons[1])
     # Two analysers: what one would take from its cache, the other has to find out.
-    first, second = (Analyser("secrets").analyse(text, True) for text in texts)
+    first, second = (Analyser("secrets").analyse(raw, True) for raw in texts)
     assert first.facts_json == second.facts_json
     found = facts(first)
     if first.parsed and not found["normalized"].startswith(("COMMENT", "COPY")):

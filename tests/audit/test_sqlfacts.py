@@ -1,4 +1,4 @@
-"""What libpg_query makes of statements: classes, tables, effects, normalised text; and that nothing hurts it."""
+"""What libpg_query makes of statements: class, tables, effects, normalised text; and no crash."""
 
 import postgast
 import pytest

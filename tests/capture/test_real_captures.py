@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 from pathlib import Path
 
 import dpkt
@@ -10,17 +9,14 @@ import pytest
 import zstandard
 
 from tests.capture.build import read_capture
+from tests.require import require
 
 FOLDER = Path(__file__).resolve().parents[2].parent / "shared" / "pcaps"
 FILES = sorted(path for path in FOLDER.rglob("*.pcap*") if path.is_file())
 
 
 def test_real_captures_are_there() -> None:
-    if not FILES:
-        reason = f"no captures in {FOLDER}"
-        if os.environ.get("MIRROR_AUDIT_REQUIRE") == "all":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    require(FILES, f"no captures in {FOLDER}")
     assert len(FILES) >= 20
 
 

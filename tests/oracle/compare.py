@@ -181,9 +181,11 @@ class _Session:
             body = record["statement"]
             if body["outcome"] == "unknown":
                 self._say(record, "the outcome is unknown, though all of it was captured")
-            if body["coverage"]["complete"] is False and not _portal_unknown(body):
+            if body["coverage"]["complete"] is False and not _unknown_name(body):
                 self._say(record, f"not complete: {body['coverage']}")
-            if body["protocol"] == "simple":
+            if body["outcome"] == "skipped":
+                self.done += 1  # Known: what is skipped after an error is not in the log.
+            elif body["protocol"] == "simple":
                 self._query()
             else:
                 self._execute()
@@ -275,8 +277,6 @@ class _Session:
         record = self.records[self.done]
         self.done += 1
         body = record["statement"]
-        if body["outcome"] == "skipped":
-            return  # Known: what is skipped after an error is not in the log.
         entry = self._next()
         if entry is not None and entry.kind == "statement" and self._is(body, entry):
             self.at += 1
@@ -414,9 +414,12 @@ def _blank(text: str | None) -> bool:
     return text is not None and _BETWEEN.fullmatch(text) is not None
 
 
-def _portal_unknown(body: Record) -> bool:
-    """Known: an Execute, Bind or Describe of a name that never was has no text anywhere."""
-    return body["outcome"] == "error" and body["sqlstate"] in {"26000", "34000"}
+def _unknown_name(body: Record) -> bool:
+    """Known: a request that names what never was fails or is skipped, and there is no text to tell."""
+    reasons = set(body["coverage"]["reasons"])
+    return reasons <= {"portal_not_seen", "prepared_statement_not_seen"} and (
+        body["outcome"] == "skipped" or body["sqlstate"] in {"26000", "34000"}
+    )
 
 
 def _short(record: Record) -> str:

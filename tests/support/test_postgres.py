@@ -1,7 +1,9 @@
 """The servers and their log are what tests/support/postgres.py says."""
 
+import psycopg
 import pytest
 
+from tests.require import require
 from tests.support.postgres import Flavour, Server, running, server_log, unavailable
 from tests.support.serverlog import parse_parameters
 
@@ -21,7 +23,6 @@ def test_parameters(detail: str, values: tuple[str | None, ...] | None) -> None:
 
 
 def _talk(server: Server) -> None:
-    psycopg = pytest.importorskip("psycopg")
     with psycopg.connect(server.dsn("app", application_name="talk"), autocommit=True) as connection:
         connection.execute("select 1;select 2")
         connection.execute("select %s::int, %s", (7, None))
@@ -34,8 +35,8 @@ def _talk(server: Server) -> None:
 @pytest.mark.live
 @pytest.mark.parametrize("flavour", ["installed", "embedded"])
 def test_server_and_log(flavour: Flavour) -> None:
-    if reason := unavailable(flavour):
-        pytest.skip(reason)
+    reason = unavailable(flavour)
+    require(not reason, str(reason))
     with running(flavour) as server:
         _talk(server)
         log = server_log(server)

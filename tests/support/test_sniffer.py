@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from tests.require import require
 from tests.support.proxy import RecordingProxy, synthesise
 from tests.support.sniffer import Sniffer, as_network, available
 from tests.support.wrap import Direction, Frame, parse_tcp
@@ -56,10 +57,11 @@ def test_streams_are_whole(way: str) -> None:
             frames = synthesise(proxy.conversations(), start=5_000_000)
             thread.join()
         else:
-            if reason := available():
+            reason = available()
+            if reason:
                 _ask(port)
                 thread.join()
-                pytest.skip(reason)
+            require(not reason, str(reason))
             with Sniffer(port) as sniffer:
                 _ask(port)
                 thread.join()
