@@ -2,9 +2,9 @@
 
     python benchmarks/bench.py [--runs 5] [--scale 1.0] [--only main literals memory] [--markdown FILE]
 
-The captures are made when they are first needed (see workload.py). Each candidate decodes them from disk and
-writes what it has to say, as text, to /dev/null: ours the full records as JSON lines, tshark the fields of each
-PostgreSQL message that come nearest to them. benchmarks/README.md says what is compared and what is not.
+The captures are made when they are first needed (see workload.py). Each candidate decodes them from disk
+and writes what it has to say, as text, to /dev/null: ours the full records as JSON lines, tshark the fields
+of each PostgreSQL message that come nearest to them. benchmarks/README.md says what is compared and how.
 """
 
 import argparse
@@ -108,8 +108,8 @@ def check(facts: dict[str, Any], capture: Path, builds: dict[str, Build], report
         raise SystemExit(f"the builds disagree: {digests}")
     report.say(
         f"{facts['transactions']:,} transactions, {facts['statements']:,} statements, {facts['packets']:,} "
-        f"packets, {facts['bytes'] / 2**20:,.0f} MiB, PostgreSQL {facts['server'].split()[0]}. All statements "
-        f"in the records, none incomplete; {' and '.join(digests)}: "
+        f"packets, {facts['bytes'] / 2**20:,.0f} MiB, PostgreSQL {facts['server'].split()[0]}. "
+        f"All statements in the records, none incomplete; {' and '.join(digests)}: "
         + ("the same bytes." if len(digests) > 1 else "checked."),
         "",
     )

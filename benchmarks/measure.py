@@ -46,7 +46,7 @@ def take(candidate: Candidate) -> Run:
     Linux counts a parent's memory as its child's peak until the child has started its program: keep the
     process that calls this small.
     """
-    with open(os.devnull, "wb") as nowhere:
+    with Path(os.devnull).open("wb") as nowhere:
         start = time.monotonic()
         process = subprocess.Popen(
             candidate.command,

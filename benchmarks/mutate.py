@@ -1,11 +1,11 @@
-"""Damage real captures a million times: nothing may raise, every record must fit its schema, memory must stay.
+"""Damage real captures a million times: nothing may raise, records must fit their schema, memory must stay.
 
     python benchmarks/mutate.py [--count 1000000] [--seed 1] [--digests] [CAPTURE ...]
 
-The captures are those given, or else samples/ and what lies in ../shared/pcaps. `--count` is of mutations (see
-tests/support/mutations.py), so more packets than that are decoded. Round N of a seed is always the same. If one
-fails, its packets are reduced to few that still fail and kept as a capture in benchmarks/.cache. `--digests`
-prints the SHA-256 of each round's records instead of checking them: two builds must print the same.
+The captures are those given, or else samples/ and what lies in ../shared/pcaps. `--count` is of mutations
+(see tests/support/mutations.py), so more packets than that are decoded. Round N of a seed is always the same.
+If one fails, its packets are reduced to few that still fail and kept as a capture in benchmarks/.cache.
+`--digests` prints the SHA-256 of each round's records and checks nothing: two builds must print the same.
 """
 
 import argparse
@@ -131,7 +131,8 @@ def fuzz(seed: int, count: int, sources: Sequence[list[RawFrame]]) -> int:
     print(file=sys.stderr)
     print(
         f"{describe_build()}, seed {seed}: {done:,} mutations in {number:,} captures, {packets:,} packets, "
-        f"{time.monotonic() - start:.0f} s: {failures} failures; memory {before:.0f} MiB and {growth:.1f} more"
+        f"{time.monotonic() - start:.0f} s: {failures} failures; "
+        f"memory {before:.0f} MiB after the first {warm} captures, then up to {growth:.1f} more"
     )
     if growth > GROWTH_MIB:
         print(f"memory grew by more than {GROWTH_MIB:.0f} MiB")

@@ -2,10 +2,10 @@
 
     python benchmarks/workload.py [--scale 1.0] [NAME ...]
 
-Loopback is captured with dumpcap (or tcpdump) at full speed; a capture that lost a packet is refused. Then each
-frame gets addresses of a network, is cut at an MTU of 1500 and wrapped in VXLAN. Nothing is multiplied: every
-statement in a capture was answered by the server. Captures and what is known of them (`NAME.json`) stay in
-benchmarks/.cache.
+Loopback is captured with dumpcap (or tcpdump) at full speed; a capture that lost a packet is refused. Then
+each frame gets addresses of a network, is cut at an MTU of 1500 and wrapped in VXLAN. Nothing is multiplied:
+every statement in a capture was answered by the server. Captures and what is known of them (`NAME.json`)
+stay in benchmarks/.cache.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 # Behind everything else: the package that is measured is the one that is installed.
@@ -43,6 +44,13 @@ MSS = 1448  # what an MTU of 1500 leaves beside IPv4, TCP and its timestamps
 CAPTURE_BUFFER_MIB = 256
 # Capture programs hand on what they have a moment later.
 DRAIN_SECONDS = 2.0
+# A log of every statement would take longer than the statements.
+QUIET: dict[str, Any] = {
+    "log_statement": "none",
+    "log_duration": "off",
+    "log_connections": "off",
+    "log_disconnections": "off",
+}
 VNI_OFFSET = 14 + 20 + 8 + 4
 
 
@@ -64,14 +72,20 @@ SCRIPTS = {
 \set d random(1, 100000)
 \set e random(1, 1000000000)
 \set f random(-5000, 5000)
-select a.aid, a.bid, a.abalance, a.filler, b.bbalance, 'session-:e' as request from pgbench_accounts a join pgbench_branches b on b.bid = a.bid where a.aid in (:a, :b, :c, :d) and a.abalance between -1000000 + :f and 1000000 + :f and a.filler not like 'closed-:e-%' order by a.abalance desc, a.aid limit 20;
+select a.aid, a.bid, a.abalance, a.filler, b.bbalance, 'session-:e' as request
+  from pgbench_accounts a join pgbench_branches b on b.bid = a.bid
+ where a.aid in (:a, :b, :c, :d) and a.abalance between -1000000 + :f and 1000000 + :f
+   and a.filler not like 'closed-:e-%' order by a.abalance desc, a.aid limit 20;
 """,
     "order": r"""\set a random(1, 100000)
 \set t random(1, 10)
 \set d random(-5000, 5000)
 \set e random(1, 1000000000)
 \set f random(1, 1000000000)
-insert into pgbench_history (tid, bid, aid, delta, mtime, filler) values (:t, 1, :a, :d, timestamp '2026-11-23 10:20:30' + interval ':e milliseconds', 'order :e'), (:t, 1, :a, -(:d), timestamp '2026-11-23 10:20:30' + interval ':f milliseconds', 'it''s :f') returning tid, aid, delta;
+insert into pgbench_history (tid, bid, aid, delta, mtime, filler)
+values (:t, 1, :a, :d, timestamp '2026-11-23 10:20:30' + interval ':e milliseconds', 'order :e'),
+       (:t, 1, :a, -(:d), timestamp '2026-11-23 10:20:30' + interval ':f milliseconds', 'it''s :f')
+returning tid, aid, delta;
 """,
 }
 
@@ -135,18 +149,9 @@ def bench(place: Place, part: Part, transactions: int, folder: Path) -> None:
         script = folder / f"{part.name}.sql"
         script.write_text(SCRIPTS[options[at]])
         options[at] = str(script)
+    counts = ("-c", str(CLIENTS), "-j", "2", "-t", str(transactions // CLIENTS))
     done = subprocess.run(
-        [
-            find_program(place, "pgbench"),
-            "-n",
-            "-c",
-            str(CLIENTS),
-            "-j",
-            "2",
-            "-t",
-            str(transactions // CLIENTS),
-        ]
-        + options,
+        [find_program(place, "pgbench"), "-n", *counts, *options],
         env=place.environment("app", "bench", PGAPPNAME="pgbench"),
         capture_output=True,
         text=True,
@@ -186,16 +191,11 @@ def make(name: str, scale: float, target: Path) -> None:
     """Make the workload `name` with all parts' transactions multiplied by `scale`."""
     if reason := unavailable("installed"):
         raise SystemExit(f"to make the workload: {reason}")
-    facts = {"name": name, "scale": scale, "made": time.strftime("%Y-%m-%d", time.gmtime()), "parts": []}
+    facts: dict[str, Any] = {"name": name, "scale": scale, "made": time.strftime("%Y-%m-%d", time.gmtime())}
+    facts["parts"] = []
     statements = transactions = packets = 0
     part_file = target.with_suffix(".part")
-    quiet = {
-        "log_statement": "none",
-        "log_duration": "off",
-        "log_connections": "off",
-        "log_disconnections": "off",
-    }
-    with part_file.open("wb") as out, running("installed", **quiet) as server:
+    with part_file.open("wb") as out, running("installed", **QUIET) as server:
         facts["server"] = server.psql("show server_version")
         prepare(server, bench=True)
         out.write(pcap_bytes([]))
@@ -219,7 +219,7 @@ def make(name: str, scale: float, target: Path) -> None:
 
 
 def cached(name: str, scale: float) -> Path:
-    """The capture of workload `name`, made if it is not there; by a process of its own, for its memory's sake."""
+    """The capture of workload `name`, made if it is not there (by another process: that takes memory)."""
     CACHE.mkdir(exist_ok=True)
     (CACHE / ".gitignore").write_text("*\n")
     target = CACHE / f"{name}-{scale:g}.pcap"
@@ -242,15 +242,14 @@ def networks_apart(source: Path, copies: int, seconds: int = 3600) -> list[Path]
         paths.append(target)
         if target.exists() and target.stat().st_mtime >= source.stat().st_mtime:
             continue
-        data = bytearray(source.read_bytes())
-        at = 24
         vni = (VNI + number).to_bytes(3, "big")
-        while at < len(data):
-            later = int.from_bytes(data[at : at + 4], "little") + number * seconds
-            data[at : at + 4] = later.to_bytes(4, "little")
-            data[at + 16 + VNI_OFFSET : at + 19 + VNI_OFFSET] = vni
-            at += 16 + int.from_bytes(data[at + 8 : at + 12], "little")
-        target.write_bytes(data)
+        with source.open("rb") as capture, target.open("wb") as out:
+            out.write(capture.read(24))
+            while head := capture.read(16):
+                later = int.from_bytes(head[:4], "little") + number * seconds
+                frame = capture.read(int.from_bytes(head[8:12], "little"))
+                out.write(later.to_bytes(4, "little") + head[4:])
+                out.write(frame[:VNI_OFFSET] + vni + frame[VNI_OFFSET + 3 :])
     return paths
 
 

@@ -41,14 +41,7 @@ def test_same_records_of_damaged_captures() -> None:
     builds = _environments()
     assert build_kind() in builds
     require(len(builds) == 2, f"only the {' and '.join(builds)} build is here")
-    program = [
-        str(ROOT / "benchmarks" / "mutate.py"),
-        "--digests",
-        "--count",
-        str(COUNT),
-        "--seed",
-        str(SEED),
-    ]
+    program = [str(ROOT / "benchmarks" / "mutate.py"), "--digests", f"--count={COUNT}", f"--seed={SEED}"]
     outputs = {}
     for kind, environment in builds.items():
         done = _run(environment, *program, str(ROOT / "samples"))

@@ -215,6 +215,13 @@ class Analyser:
             cache.young[text] = found
         return found
 
+    def replication_command(self, text: bytes) -> Analysis:
+        """A command of the replication protocol, which is no SQL (PostgreSQL manual, 54.4) and holds no secret."""
+        scan(text, True, self._scan)
+        analysis = Analysis(text, False, self._shape(self._scan.skeleton))
+        analysis.secret = False
+        return analysis
+
     def redact_value(self, text: bytes, secret: bool) -> bytes | None:
         """A parameter's value redacted, None if it may be shown. `secret`: one of `secret_parameters`."""
         if self._hides_nothing or not (self.hides_values or secret or suspicious(text)):

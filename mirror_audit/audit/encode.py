@@ -11,11 +11,13 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analyser, Analysis
+from mirror_audit.audit.encodings import to_utf8
 from mirror_audit.audit.statement import (
     OUTCOME_ERROR,
     PROTOCOL_FUNCTION_CALL,
     REASON_NAMES,
     REASON_PARAMETERS_UNREADABLE,
+    UNSEEN_NAME,
     Portal,
     Prepared,
     Statement,
@@ -25,7 +27,14 @@ from mirror_audit.jsontext import is_plain, write_int, write_string
 from mirror_audit.octets import i32_at, u16_at, u32_at
 from mirror_audit.pgwire.types import decode_binary, type_name
 
-__all__ = ["EncodeLimits", "StatementEncoder", "command_rows", "parameter_text", "write_optional"]
+__all__ = [
+    "EncodeLimits",
+    "StatementEncoder",
+    "command_rows",
+    "cut_utf8",
+    "parameter_text",
+    "write_optional",
+]
 
 _PROTOCOLS: Final = (b'"protocol":"simple"', b'"protocol":"extended"', b'"protocol":"function_call"')
 _OUTCOMES: Final = (b'"unknown"', b'"ok"', b'"error"', b'"suspended"', b'"skipped"')
@@ -112,7 +121,7 @@ class StatementEncoder:
         portal = s.portal
         if prepared is None and portal is None:
             w.write(b',"prepared_name":null,"portal_name":')
-            if s.protocol == 1 and not s.from_server:
+            if s.protocol == 1 and not s.from_server and s.portal_name != UNSEEN_NAME:
                 write_string(w, s.portal_name)
             else:
                 w.write(NULL)
@@ -130,7 +139,7 @@ class StatementEncoder:
             w.write(b',"prepared_text":null')
         else:
             w.write(b',"prepared_text":')
-            write_string(w, inner.text[: self.limits.max_text])
+            write_string(w, cut_utf8(inner.text, self.limits.max_text))
             if inner.redacted:
                 redacted = True
         if portal is None:
@@ -240,7 +249,7 @@ class StatementEncoder:
 
     def write_text(self, w: BytesWriter, analysis: Analysis, length: i64) -> None:
         """The five members about the text. The same text is written again and again: keep what was made."""
-        if analysis.text_json_length != length:
+        if analysis.text_json_length != length or length < 0:
             analysis.text_json = self._text_json(analysis.text, length)
             analysis.text_json_length = length
         w.write(analysis.text_json)
@@ -256,7 +265,10 @@ class StatementEncoder:
         w.write(b',"text":')
         write_string(w, shown)
         w.write(b',"text_length":')
-        write_int(w, length)
+        if length >= 0:
+            write_int(w, length)
+        else:
+            w.write(NULL)
         w.write(
             b',"text_truncated":false,"text_sha256":'
             if digest is None
@@ -334,7 +346,7 @@ class StatementEncoder:
             length = i32_at(values, at)
             at += 4
             secret: bool = analysis is not None and (i + 1) in analysis.secret_parameters
-            if self._parameter(w, oid, binary, values, at, length, secret):
+            if self._parameter(w, oid, binary, values, at, length, secret, portal.codec):
                 redacted = True
             if length > 0:
                 at += length
@@ -344,7 +356,15 @@ class StatementEncoder:
         return redacted
 
     def _parameter(
-        self, w: BytesWriter, oid: i64, binary: bool, values: bytes, start: i64, length: i64, secret: bool
+        self,
+        w: BytesWriter,
+        oid: i64,
+        binary: bool,
+        values: bytes,
+        start: i64,
+        length: i64,
+        secret: bool,
+        codec: str | None,
     ) -> bool:
         w.write(b'{"oid":')
         write_int(w, oid)
@@ -366,6 +386,8 @@ class StatementEncoder:
             decoded = values[start:end]
         hexadecimal: bool = decoded is None
         text = values[start:end].hex().encode() if decoded is None else decoded
+        if codec is not None:
+            text = to_utf8(text, codec)
         if self.analyser.hides_values or secret or len(text) >= 13:
             hidden = self.analyser.redact_value(text, secret)
             if hidden is not None:
@@ -418,7 +440,8 @@ def parameter_text(portal: Portal, prepared: Prepared, number: i64) -> bytes | N
                 if i * 4 <= len(prepared.oids):
                     oid = u32_at(prepared.oids, i * 4 - 4)
                 return decode_binary(oid, values, at, at + length)
-            return values[at : at + length]
+            text = values[at : at + length]
+            return text if portal.codec is None else to_utf8(text, portal.codec)
         if length > 0:
             at += length
         i += 1
@@ -442,6 +465,8 @@ def write_coverage(w: BytesWriter, reasons: i64, lost: i64) -> None:
 
 def cut_utf8(text: bytes, limit: i64) -> bytes:
     """The first `limit` bytes of `text`, less a character that would be cut in two."""
+    if len(text) <= limit:
+        return text
     end: i64 = limit
     back: i64 = 0
     while end > 0 and back < 4 and (text[end] & 0xC0) == 0x80:

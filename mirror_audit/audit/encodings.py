@@ -2,7 +2,7 @@
 
 from typing import Final
 
-__all__ = ["codec_of"]
+__all__ = ["codec_of", "to_utf8"]
 
 # UTF8 and SQL_ASCII are missing on purpose: their bytes are used as they are. MULE_INTERNAL, EUC_TW and
 # WIN1258 variants that Python does not have are read byte by byte, too.
@@ -35,13 +35,13 @@ _CODECS: Final = {
     "WIN1258": "cp1258",
     "KOI8R": "koi8-r",
     "KOI8U": "koi8-u",
-    "SJIS": "shift_jis",
+    "SJIS": "cp932",  # the table that the server converts with
     "SHIFTJIS2004": "shift_jis_2004",
     "EUCJP": "euc_jp",
     "EUCJIS2004": "euc_jis_2004",
     "EUCCN": "gb2312",
     "EUCKR": "euc_kr",
-    "BIG5": "big5",
+    "BIG5": "cp950",
     "GBK": "gbk",
     "GB18030": "gb18030",
     "UHC": "cp949",
@@ -54,3 +54,16 @@ def codec_of(encoding: bytes) -> str | None:
     # The server compares names without case and punctuation, too.
     name = "".join(c for c in encoding.decode("ascii", "replace").upper() if c.isalnum())
     return _CODECS.get(name)
+
+
+def to_utf8(raw: bytes, codec: str) -> bytes:
+    """`raw` in UTF-8; as it is if it is not valid in `codec`."""
+    if raw.isascii():
+        return raw  # as in the server; some codecs read the backslash as a currency sign
+    try:
+        text = raw.decode(codec)
+    except (UnicodeError, LookupError):
+        return raw
+    if codec == "shift_jis_2004":
+        text = text.replace("\u00a5", "\\").replace("\u203e", "~")
+    return text.encode()

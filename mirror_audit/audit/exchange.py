@@ -14,6 +14,7 @@ from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
     DESCRIBE_PORTAL,
+    DESCRIBE_STATEMENT,
     EXECUTE,
     FUNCTION_CALL,
     OUTCOME_ERROR,
@@ -22,6 +23,7 @@ from mirror_audit.audit.statement import (
     PARSE,
     PROTOCOL_EXTENDED,
     QUERY,
+    REASON_BYTES_LOST,
     REASON_NAME_UNPROVEN,
     REASON_PORTAL_NOT_SEEN,
     REASON_REPLY_NOT_SEEN,
@@ -57,7 +59,7 @@ class Exchange(Replies):
             if self.client_lost and self.open:
                 statement = self._running()
                 if statement is not None:
-                    statement.error = self.error_fields(buf, start, end)
+                    self._take_error(statement, buf, start, end)
                     self._end(statement, OUTCOME_ERROR)
             else:
                 self.session_error(buf, start, end)
@@ -71,7 +73,7 @@ class Exchange(Replies):
             self._started(statement)
             if kind == EXECUTE and statement.prepared is None:
                 self._resolve(request, statement)
-            statement.error = self.error_fields(buf, start, end)
+            self._take_error(statement, buf, start, end)
             self._end(statement, OUTCOME_ERROR)
             if kind == EXECUTE:
                 self.skip_to_sync()
@@ -80,13 +82,15 @@ class Exchange(Replies):
             if len(self.finished) > 0:
                 statement = self.finished[len(self.finished) - 1]
                 statement.outcome = OUTCOME_ERROR
-                statement.error = self.error_fields(buf, start, end)
+                self._take_error(statement, buf, start, end)
                 statement.end = self.time
+                statement.server_bytes += self.message_end - self.server_mark
+                self.server_mark = self.message_end
             else:
                 self.session_error(buf, start, end)
         else:
             statement = self._failed(request)
-            statement.error = self.error_fields(buf, start, end)
+            self._take_error(statement, buf, start, end)
             statement.outcome = OUTCOME_ERROR
             statement.started = True
             statement.first_reply = self.message_time
@@ -96,36 +100,54 @@ class Exchange(Replies):
             self._finish(statement)
             self.skip_to_sync()
 
+    def _take_error(self, statement: Statement, buf: bytes, start: i64, end: i64) -> None:
+        statement.error = self.error_fields(buf, start, end)
+        if self.reply_missing > 0:
+            statement.reasons |= REASON_BYTES_LOST
+            self.reply_missing = 0
+
     def _failed(self, request: Request) -> Statement:
         """The statement that failed before it was executed; takes its requests out of the queue."""
         prepared = request.prepared
         portal = request.portal
+        kind: i64 = request.kind
+        portal_name: bytes | None = None
         if portal is not None:
             portal.prepared = self.prepared.get(portal.statement_name)
+        elif kind == DESCRIBE_PORTAL or kind == CLOSE_PORTAL:
+            portal = self.portals.get(request.name)
         elif prepared is None:
-            if request.kind == DESCRIBE_PORTAL or request.kind == CLOSE_PORTAL:
-                portal = self.portals.get(request.name)
-            else:
-                prepared = self.prepared.get(request.name)
+            prepared = self.prepared.get(request.name)
+        if kind == BIND or kind == DESCRIBE_PORTAL or kind == CLOSE_PORTAL:
+            portal_name = request.name
         if request.kind == PARSE and len(request.name) == 0:
             # A new unnamed statement takes the place of the old one even if it fails.
             self.prepared.pop(b"", None)
+        # The Execute that was to run it gives it its place, if there is one.
         statement: Statement | None = None
         at: i64 = self.first + 1
         while at < len(self.queue) and self.queue[at].kind != SYNC:
             item = self.queue[at]
-            if item.kind == EXECUTE:
+            bound = item.portal
+            if bound is not None and portal_name is None and bound.statement_name == request.name:
+                portal = bound
+                portal_name = item.name
+            elif (bound is not None and item.name == portal_name) or (
+                item.kind == PARSE and portal_name is None and item.name == request.name
+            ):
+                break  # the name means something else from here on
+            elif item.kind == EXECUTE and item.name == portal_name and item.statement is not None:
                 statement = item.statement
-                if statement is not None:
-                    statement.portal_name = item.name
+                statement.portal_name = item.name
                 item.statement = None
                 break
-            if item.kind == BIND and portal is None:
-                portal = item.portal
             at += 1
         if statement is None:
-            statement = Statement(PROTOCOL_EXTENDED, request.offset, self.message_time)
-            statement.time = self.message_time
+            statement = Statement(PROTOCOL_EXTENDED, request.offset, request.time)
+            while at < len(self.queue) and self.queue[at].kind != SYNC:
+                at += 1
+            if at < len(self.queue):
+                statement.client_bytes = self.queue[at].offset - request.offset
         if portal is not None:
             if portal.prepared is None:
                 portal.prepared = prepared
@@ -154,6 +176,9 @@ class Exchange(Replies):
                 self.outstanding_ready -= 1
                 if request.statement is not None:
                     self._unanswered(request.statement, OUTCOME_SKIPPED, 0)
+                more = request.more
+                while more is not None and len(more) > 0:
+                    self._unanswered(more.pop(), OUTCOME_SKIPPED, 0)
             if kind == PARSE and request.prepared is not None:
                 pending_prepared[request.name] = request.prepared
             elif kind == BIND and request.portal is not None:
@@ -193,6 +218,10 @@ class Exchange(Replies):
             elif portal is not None:
                 portal.prepared = self.prepared.get(portal.statement_name)
                 pending_portals[request.name] = portal
+            elif request.kind == DESCRIBE_STATEMENT:
+                prepared = self.prepared.get(request.name)
+                if prepared is not None:
+                    prepared.reasons |= REASON_REPLY_NOT_SEEN  # it would have told the types
             elif request.kind == EXECUTE:
                 statement = request.statement
                 if statement is not None:
@@ -259,6 +288,12 @@ class Exchange(Replies):
             self.finished = []
             self.orphan = None
             self.unconfirmed = False
+            for name in self.unconfirmed_names:
+                self.prepared.pop(name, None)
+            if len(self.unconfirmed_names) > self.exchange_limits.max_prepared:
+                self.prepared = {}
+            self.unconfirmed_names = []
+            self.portals = {}
             self.outstanding_ready = 0
             self.skipping = False
             self.copying_in = False

@@ -32,7 +32,7 @@ from mirror_audit.audit.identity import Identity
 from mirror_audit.audit.losses import Losses
 from mirror_audit.audit.registry import SessionRegistry
 from mirror_audit.audit.requests import ExchangeLimits
-from mirror_audit.audit.settings_state import SettingsState
+from mirror_audit.audit.settings_state import SettingsState, option_value
 from mirror_audit.counters import Counters
 from mirror_audit.octets import find_zero
 from mirror_audit.packet.flow import Flow
@@ -75,6 +75,8 @@ class Login(Exchange):
         self.minor: i64 = -1
         self.method: bytes | None = None
         self.parameters: dict[bytes, bytes] = {}
+        # What the server says of the role and the path; it counts from the next ReadyForQuery on.
+        self.reported: dict[bytes, bytes] = {}
         self.replication: bytes | None = None
         self.key_digest = b""
         self.start_offset: i64 = 0
@@ -190,7 +192,10 @@ class Login(Exchange):
         if identity.database is None or len(identity.database) == 0:
             identity.database = identity.user
         identity.changed()
-        self.settings.logged_in(identity.user, self.parameters.get(b"search_path"))
+        options = self.parameters.get(b"options", b"")
+        path = self.parameters.get(b"search_path", option_value(options, b"search_path"))
+        role = self.parameters.get(b"role", option_value(options, b"role"))
+        self.settings.logged_in(identity.user, path, role)
 
     def negotiate_protocol_version(self, minor: i64, unsupported: list[bytes]) -> None:
         self.minor = minor
@@ -231,7 +236,12 @@ class Login(Exchange):
         elif name == b"client_encoding":
             self.codec = codec_of(value)
         elif name == b"session_authorization" or name == b"search_path":
-            self.settings.reported(name, value)
+            if identity.user is None and not self.started and name == b"session_authorization":
+                # The startup packet was not seen, but the server says who was let in.
+                identity.user = value
+                identity.changed()
+                self.settings.login = value
+            self.reported[name] = value
 
     def join(self, time: i64) -> None:
         """The capture began after this connection did."""
@@ -276,8 +286,8 @@ class Login(Exchange):
     def session_error(self, buf: bytes, start: i64, end: i64) -> None:
         fields = self.error_fields(buf, start, end)
         self.visible = True
-        self.end_error = fields
         if not self.open:
+            self.end_error = fields
             self.tell_refusal(fields)
 
     def tell_refusal(self, fields: dict[int, bytes] | None) -> None:

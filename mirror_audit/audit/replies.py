@@ -8,7 +8,10 @@ that our view is wrong; then `out_of_step` is set and the connection looks for s
 
 from mypy_extensions import i64
 
+from mirror_audit.audit.analysis import Analysis
 from mirror_audit.audit.requests import Requests
+from mirror_audit.audit.sqlfacts import DEALLOCATE, DEALLOCATE_ALL, DISCARD_ALL, PREPARE
+from mirror_audit.audit.sqlfacts import EXECUTE as SQL_EXECUTE
 from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
@@ -84,6 +87,8 @@ class Replies(Requests):
 
     def _remember(self, prepared: Prepared) -> None:
         table = self.prepared
+        if self.unconfirmed and len(self.unconfirmed_names) <= self.exchange_limits.max_prepared:
+            self.unconfirmed_names.append(prepared.name)
         if prepared.name in table:
             del table[prepared.name]
         elif len(table) >= self.exchange_limits.max_prepared:
@@ -161,6 +166,8 @@ class Replies(Requests):
             kind: i64 = request.kind
             if kind == EXECUTE or kind == QUERY or kind == FUNCTION_CALL:
                 statement = request.statement
+                if statement is None and kind == QUERY:
+                    statement = self._reopened(request)
                 if statement is not None:
                     self._started(statement)
                     if kind == EXECUTE and statement.prepared is None:
@@ -182,6 +189,14 @@ class Replies(Requests):
             self.orphan = orphan
             self._started(orphan)
         return orphan
+
+    def _reopened(self, request: Request) -> Statement | None:
+        """A result behind the last CommandComplete: BASE_BACKUP of a WAL sender has several."""
+        finished = self.finished
+        if len(finished) == 0 or finished[len(finished) - 1].outcome != OUTCOME_OK:
+            return None
+        request.statement = finished.pop()
+        return request.statement
 
     def _started(self, statement: Statement | None) -> None:
         if statement is not None and not statement.started:
@@ -224,19 +239,18 @@ class Replies(Requests):
             statement.rows += rows
 
     def copy_data(self, from_client: bool, rows: i64, octets: i64) -> None:
-        statement = self.current()
-        if statement is None or (from_client and statement.copy == 0 and self.pending() > 1):
-            # The client sends ahead: its data belongs to the last statement it asked for.
-            statement = None
-            at: i64 = len(self.queue) - 1
-            while at >= self.first and statement is None:
-                statement = self.queue[at].statement
-                at -= 1
-        if statement is not None:
+        statement = self.copying_statement() if from_client else self._copying_out()
+        if statement is not None and (not from_client or statement.copy != COPY_BOTH):
             statement.copy_rows += rows
             statement.copy_bytes += octets
             if not from_client:
                 self._started(statement)
+
+    def _copying_out(self) -> Statement | None:
+        request = self.head()
+        if request is not None and request.kind == QUERY and request.statement is None:
+            return self._reopened(request)
+        return self.current()
 
     def copy_in_response(self) -> None:
         statement = self._running()
@@ -298,7 +312,7 @@ class Replies(Requests):
         self.copying_in = False
         statement.outcome = outcome
         statement.end = self.time
-        statement.server_bytes = self.message_end - self.server_mark
+        statement.server_bytes += self.message_end - self.server_mark
         self.server_mark = self.message_end
         if statement is self.orphan:
             self.orphan = None
@@ -315,6 +329,9 @@ class Replies(Requests):
         self._finish(statement)
 
     def _finish(self, statement: Statement) -> None:
+        analysis = statement.analysis
+        if analysis is not None and analysis.effect != 0:
+            self._names(statement, analysis)
         self.finished.append(statement)
         if len(self.finished) >= self.exchange_limits.max_finished:
             if self.unconfirmed:
@@ -323,7 +340,48 @@ class Replies(Requests):
                 self.counters.statements_emitted_early += 1
                 self.finish_early()
 
+    def _names(self, statement: Statement, analysis: Analysis) -> None:
+        """PREPARE, EXECUTE, DEALLOCATE and DISCARD ALL: they share their names with Parse, and at once."""
+        effect: i64 = analysis.effect
+        name = analysis.effect_name
+        if effect == SQL_EXECUTE and name is not None:
+            prepared = self.prepared.get(name)
+            if prepared is not None:
+                statement.inner = prepared.analysis
+                statement.reasons |= prepared.reasons
+                statement.lost += prepared.lost
+                if prepared.loss_epoch != self.loss_epoch:
+                    statement.reasons |= REASON_NAME_UNPROVEN
+            elif statement.outcome == OUTCOME_OK:
+                statement.reasons |= REASON_STATEMENT_NOT_SEEN
+        elif effect == PREPARE or effect == DEALLOCATE or effect == DEALLOCATE_ALL or effect == DISCARD_ALL:
+            outcome: i64 = statement.outcome
+            if outcome == OUTCOME_UNKNOWN:
+                self.loss_epoch += 1  # any name may mean something else now, or not
+            elif outcome != OUTCOME_OK:
+                return
+            inner = analysis.inner
+            if effect == PREPARE:
+                if name is not None and inner is not None:
+                    prepared = Prepared(name, inner, len(inner.text), b"")
+                    prepared.loss_epoch = self.loss_epoch
+                    prepared.reasons = REASON_NAME_UNPROVEN if outcome == OUTCOME_UNKNOWN else 0
+                    self._remember(prepared)
+            elif outcome == OUTCOME_OK:
+                if effect == DISCARD_ALL:
+                    self.portals = {}
+                if effect != DEALLOCATE:
+                    self.prepared = {}
+                elif name is not None:
+                    self.prepared.pop(name, None)
+
     def ready_for_query(self, status: i64) -> None:
+        if not self.open:
+            # The end of the login; whatever the client sent ahead is still to be answered.
+            self.open = True
+            self.server_mark = self.message_end
+            self.transaction_status(status)
+            return
         if self.skipping:
             self.skip_to_sync()
         request = self.head()
@@ -337,17 +395,17 @@ class Replies(Requests):
                     return
             if self.first < len(self.queue):
                 self._pop()
-        elif self.open and not self.client_lost:
+        elif not self.client_lost:
             self._mismatch()
             return
         if self.outstanding_ready > 0:
             self.outstanding_ready -= 1
-        self.open = True
         self.skipping = False
         self.orphan = None
         self.copying_in = False
         if self.unconfirmed:
             self.unconfirmed = False
+            self.unconfirmed_names = []
             self.counters.resynchronised += 1
         if status == 0x49:
             self.portals = {}

@@ -9,6 +9,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analyser, Analysis
+from mirror_audit.audit.encodings import to_utf8
 from mirror_audit.audit.scanner import split_statements
 from mirror_audit.audit.statement import (
     BIND,
@@ -40,6 +41,18 @@ from mirror_audit.pgwire.listener import Listener
 __all__ = ["ExchangeLimits", "Requests"]
 
 SEMICOLON: Final = b";"
+# PostgreSQL manual, "Streaming Replication Protocol". SHOW is the only command there that is SQL as well.
+_REPLICATION_COMMANDS: Final = (
+    b"ALTER_REPLICATION_SLOT",
+    b"BASE_BACKUP",
+    b"CREATE_REPLICATION_SLOT",
+    b"DROP_REPLICATION_SLOT",
+    b"IDENTIFY_SYSTEM",
+    b"READ_REPLICATION_SLOT",
+    b"START_REPLICATION",
+    b"TIMELINE_HISTORY",
+    b"UPLOAD_MANIFEST",
+)
 # A Query of more statements than this is told as one.
 MAX_SPLIT: Final = 10_000
 # The name of a portal or statement is kept in a table; a longer one is kept by its head.
@@ -66,6 +79,7 @@ class Requests(Listener):
         self.counters = counters
         self.standard_conforming: bool = True
         self.codec: str | None = None  # of a client encoding other than UTF-8
+        self.walsender: bool = False  # a replication connection
         self.queue: list[Request] = []
         self.first: i64 = 0
         self.prepared: dict[bytes, Prepared] = {}
@@ -132,12 +146,7 @@ class Requests(Listener):
     def _text(self, raw: bytes) -> bytes:
         """SQL text as UTF-8; bytes that its encoding does not have stay as they are."""
         codec = self.codec
-        if codec is None:
-            return raw
-        try:
-            return raw.decode(codec).encode()
-        except (UnicodeError, LookupError):
-            return raw
+        return raw if codec is None else to_utf8(raw, codec)
 
     def query(self, buf: bytes, start: i64, end: i64, missing: i64) -> None:
         raw = buf[start:end]
@@ -151,6 +160,8 @@ class Requests(Listener):
             self._describe(
                 statement, self.analyser.analyse(text, self.standard_conforming), end - start + missing - 1
             )
+        elif self.walsender and _is_replication_command(text):
+            self._describe(statement, self.analyser.replication_command(text), end - start)
         elif not self._single(text):
             self._split(request, statement, text, end - start)
         else:
@@ -323,3 +334,8 @@ class Requests(Listener):
     def _mark_missing(self, statement: Statement, missing: i64) -> None:
         statement.lost += missing
         statement.reasons |= REASON_BYTES_LOST
+
+
+def _is_replication_command(text: bytes) -> bool:
+    words = text[:64].replace(b";", b" ").replace(b"(", b" ").split()
+    return len(words) > 0 and words[0].upper() in _REPLICATION_COMMANDS

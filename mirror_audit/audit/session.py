@@ -8,7 +8,13 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from mirror_audit.audit.encode import StatementEncoder, command_rows, parameter_text, write_optional
+from mirror_audit.audit.encode import (
+    StatementEncoder,
+    command_rows,
+    cut_utf8,
+    parameter_text,
+    write_optional,
+)
 from mirror_audit.audit.encode_session import (
     write_replication,
     write_session_end,
@@ -26,30 +32,41 @@ from mirror_audit.audit.login import Login
 from mirror_audit.audit.registry import SessionRegistry
 from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.sqlfacts import (
-    DEALLOCATE,
-    DEALLOCATE_ALL,
-    DISCARD_ALL,
-    EXECUTE,
-    PREPARE,
     SET_UNKNOWN,
 )
 from mirror_audit.audit.statement import (
     COPY_BOTH,
+    COPY_NONE,
     OUTCOME_ERROR,
     OUTCOME_OK,
     OUTCOME_SKIPPED,
     OUTCOME_UNKNOWN,
     REASON_BYTES_LOST,
+    REASON_REPLY_NOT_SEEN,
     REASON_SESSION_ENDED,
-    Prepared,
     Statement,
 )
-from mirror_audit.audit.transactions import COMMITS, IDLE, PREPARES, ROLLS_BACK, STAYS, Transactions
+from mirror_audit.audit.transactions import (
+    COMMITS,
+    FAILED,
+    IDLE,
+    IN_BLOCK,
+    PREPARES,
+    ROLLS_BACK,
+    STAYS,
+    Transactions,
+)
 from mirror_audit.counters import Counters
 from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.packet.flow import Flow
 from mirror_audit.packet.sequence import SEQUENCE_MASK
-from mirror_audit.packet.streams import CLIENT_TO_SERVER, CLOSED_CAPTURE_END
+from mirror_audit.packet.streams import (
+    CAUSE_ONE_SIDED,
+    CLIENT_TO_SERVER,
+    CLOSED_CAPTURE_END,
+    CLOSED_EVICTED,
+    CLOSED_IDLE,
+)
 
 __all__ = ["Session"]
 
@@ -95,6 +112,7 @@ class Session(Login):
             self.tell_start(b"start", None if whole else b"bytes_lost")
         elif (
             len(self.finished) == 1
+            and len(self.reported) == 0
             and status == IDLE
             and transactions.status == IDLE
             and not transactions.running
@@ -118,6 +136,10 @@ class Session(Login):
                 return
         self._tell_finished(status)
         self._settle(status)
+        if len(self.reported) > 0:
+            for name in self.reported:
+                self.settings.report(name, self.reported[name], status == IDLE)
+            self.reported = {}
         self.losses.settle(self.client_lost, self.server_lost)
 
     def finish_early(self) -> None:
@@ -132,8 +154,10 @@ class Session(Login):
         transactions = self.transactions
         current: i64 = transactions.status
         left: i64 = len(finished)
+        failed: bool = False
         for statement in finished:
             left -= 1
+            failed = statement.outcome == OUTCOME_ERROR
             statement.before = current
             if statement.outcome != OUTCOME_SKIPPED and statement.outcome != OUTCOME_UNKNOWN:
                 if not transactions.running:
@@ -145,6 +169,11 @@ class Session(Login):
             self._tell_statement(statement)
             self._take_effect(statement, current)
         transactions.status = current
+        if failed and status == IDLE and transactions.block:
+            # A COMMIT or PREPARE TRANSACTION that failed: its block is gone.
+            last = finished[len(finished) - 1]
+            self._end_block(b"rolled_back", last.offset, last.end, last.ordinal)
+            self.settings.transaction_ended(False)
 
     def _settle(self, status: i64) -> None:
         """The server's own word on the transaction, which may differ from what the statements told."""
@@ -152,7 +181,7 @@ class Session(Login):
         if status == IDLE:
             if transactions.block:
                 # It ended by a statement that was not seen or not understood.
-                self._end_block(b"unknown", self.message_offset, self.time)
+                self._end_block(b"unknown", self.client_mark, self.time, 0)
                 self.settings.forget()
             elif transactions.running:
                 self.settings.transaction_ended(True)
@@ -181,14 +210,15 @@ class Session(Login):
                 outcome = b"committed"
             elif ending == ROLLS_BACK:
                 outcome = b"rolled_back"
-            self._end_block(outcome, statement.offset, statement.end)
+            self._end_block(outcome, statement.offset, statement.end, statement.ordinal)
             self.settings.transaction_ended(ending == COMMITS or ending == PREPARES)
             if transactions.chains(statement):
                 self.counters.transactions += 1
                 transactions.open_block(statement.end)
-        elif status != IDLE and not transactions.block:
+            return
+        if (status == IN_BLOCK or status == FAILED) and not transactions.block:
             transactions.open_block(statement.time)
-        elif effect != 0 and analysis is not None:
+        if effect != 0 and analysis is not None:
             self._apply(
                 statement, effect, analysis.effect_name, analysis.effect_argument, analysis.effect_parameter
             )
@@ -198,17 +228,7 @@ class Session(Login):
     def _apply(
         self, statement: Statement, effect: i64, name: bytes | None, argument: bytes | None, parameter: i64
     ) -> None:
-        analysis = statement.analysis
-        if effect == PREPARE:
-            inner = None if analysis is None else analysis.inner
-            if name is not None and inner is not None:
-                self._remember(Prepared(name, inner, len(inner.text), b""))
-        elif effect == DEALLOCATE:
-            if name is not None:
-                self.prepared.pop(name, None)
-        elif effect == DEALLOCATE_ALL:
-            self.prepared = {}
-        elif effect == SET_UNKNOWN and parameter > 0:
+        if effect == SET_UNKNOWN and parameter > 0:
             # set_config('role', $1, true), as PostgREST does it for each request.
             portal = statement.portal
             prepared = statement.prepared
@@ -217,15 +237,16 @@ class Session(Login):
                 value = parameter_text(portal, prepared, parameter)
             self.settings.configured(name, value, argument == b"local")
         else:
-            if effect == DISCARD_ALL:
-                self.prepared = {}
-                self.portals = {}
             self.settings.apply(effect, name, argument)
 
-    def _end_block(self, outcome: bytes, offset: i64, time: i64) -> None:
+    def _end_block(self, outcome: bytes, offset: i64, time: i64, ordinal: i64) -> None:
         transactions = self.transactions
         if transactions.block:
-            w = self.record(KIND_TRANSACTION_END, time, offset)
+            sequence: i64 = (self.flow.client.base + offset) & SEQUENCE_MASK
+            identity = self.identity
+            w = self.writer.begin(
+                KIND_TRANSACTION_END, identity.client_hash, time, sequence, ordinal, identity.json()
+            )
             write_transaction_end(
                 w, transactions.number, outcome, transactions.statements, time - transactions.start
             )
@@ -233,6 +254,9 @@ class Session(Login):
         transactions.end()
 
     def _tell_statement(self, statement: Statement) -> None:
+        if not self.started and not self.refused:
+            # The server's side of the login was not seen.
+            self.tell_start(b"start", b"bytes_lost")
         counters = self.counters
         counters.statements += 1
         self.total_statements += 1
@@ -245,11 +269,6 @@ class Session(Login):
         if rows > 0:
             self.total_rows += rows
         analysis = statement.analysis
-        if analysis is not None and analysis.effect == EXECUTE:
-            name = analysis.effect_name
-            prepared = None if name is None else self.prepared.get(name)
-            if prepared is not None:
-                statement.inner = prepared.analysis
         statement.role = self.settings.role()
         statement.search_path = self.settings.path()
         identity = self.identity
@@ -266,7 +285,7 @@ class Session(Login):
         self.writer.end()
         if statement.copy == COPY_BOTH:
             w = self.record(KIND_REPLICATION, statement.time, statement.offset)
-            text = None if analysis is None else analysis.text[: self.encoder.limits.max_text]
+            text = None if analysis is None else cut_utf8(analysis.text, self.encoder.limits.max_text)
             write_replication(w, text, statement.copy_bytes)
             self.writer.end()
 
@@ -282,7 +301,7 @@ class Session(Login):
             base = self.flow.server.base
         sequence: i64 = (base + statement.offset) & SEQUENCE_MASK
         # Progress has an id of its own, so that whoever removes duplicates by id keeps the statement's end.
-        ordinal: i64 = (statement.ordinal & 0xFFF) << 12 | (statement.progress & 0xFFF)
+        ordinal: i64 = ((statement.ordinal << 12) + statement.progress) & 0xFFFFFF
         w = writer.begin(KIND_STATEMENT_PROGRESS, flow, statement.time, sequence, ordinal, identity.json())
         w.write(b'"statement_id":"')
         writer.write_id(flow, statement.time, sequence, KIND_STATEMENT, statement.ordinal)
@@ -293,7 +312,7 @@ class Session(Login):
         if analysis is None:
             w.write(b"null")
         else:
-            write_string(w, analysis.text[: self.encoder.limits.max_text])
+            write_string(w, cut_utf8(analysis.text, self.encoder.limits.max_text))
         w.write(b',"prepared_name":')
         prepared = statement.prepared
         write_optional(w, None if prepared is None else prepared.name)
@@ -301,7 +320,7 @@ class Session(Login):
         running: i64 = now - statement.time
         write_int(w, running if running > 0 else 0)
         w.write(b',"rows":')
-        write_int(w, statement.rows)
+        write_int(w, statement.rows if statement.copy == COPY_NONE else statement.copy_rows)
         w.write(b',"bytes_from_client":')
         write_int(w, statement.client_bytes)
         w.write(b',"bytes_from_server":')
@@ -319,6 +338,10 @@ class Session(Login):
         loss.bytes += length
         loss.gaps += 1
         self.touch_lost(direction, length)
+        if cause == CAUSE_ONE_SIDED and direction != CLIENT_TO_SERVER:
+            # Whatever was asked was answered out of sight: there is nothing to wait for.
+            self.abandon(REASON_REPLY_NOT_SEEN)
+            self._tell_finished(0)
 
     def lost(self, direction: i64, reason: bytes) -> None:
         super().lost(direction, reason)
@@ -331,19 +354,44 @@ class Session(Login):
             # Anything may have been set in the bytes that are not read.
             self.settings.forget()
 
+    def resumed(self, client: bool, server: bool) -> None:
+        super().resumed(client, server)
+        if server:
+            # What became of a transaction meanwhile was not seen.
+            transactions = self.transactions
+            transactions.status = self.status_before
+            if self.status_before == IDLE and transactions.block:
+                self._end_block(b"unknown", self.client_mark, self.message_time, 0)
+                self.settings.forget()
+            elif not transactions.block:
+                transactions.end()
+
     def malformed(self, direction: i64, kind: i64) -> None:
         statement = self.current()
         if statement is not None:
             statement.reasons |= REASON_BYTES_LOST
         self.losses.note(direction, self.message_offset, self.time, b"malformed_message", True)
+        if direction == CLIENT_TO_SERVER:
+            self.unreadable(kind, 0)
 
     def damaged(self, direction: i64, kind: i64, missing: i64) -> None:
-        if kind == 0x43:
+        if direction == CLIENT_TO_SERVER:
+            self.unreadable(kind, missing)
+        elif kind == 0x43:
             # A CommandComplete without its tag still ends its statement.
             statement = self._running()
             if statement is not None:
                 statement.reasons |= REASON_BYTES_LOST
-                self._end(statement, OUTCOME_UNKNOWN)
+                self._end(statement, OUTCOME_OK)
+        elif kind == 0x45:
+            self.reply_missing = missing
+        elif kind == 0x53:
+            self.settings.forget()  # it may have been session_authorization
+        elif kind == 0x74:
+            request = self.head()
+            prepared = None if request is None else self.prepared.get(request.name)
+            if prepared is not None:
+                prepared.reasons |= REASON_BYTES_LOST  # without the types its values cannot be read
 
     def undecodable(self, direction: i64, reason: bytes) -> None:
         if self.on_trial:
@@ -368,15 +416,20 @@ class Session(Login):
         if self.unconfirmed:
             self.rejected()
         self.time = time
-        self.abandon(REASON_SESSION_ENDED)
-        self._tell_finished(0)
+        self.abandon(REASON_REPLY_NOT_SEEN if self.server_lost else REASON_SESSION_ENDED)
+        gone: bool = reason != CLOSED_CAPTURE_END and reason != CLOSED_EVICTED and reason != CLOSED_IDLE
         if self.transactions.block:
             # A server rolls back what its client left open, unless a commit was under way.
-            certain: bool = self.total_lost == 0 and not self.client_lost and reason != CLOSED_CAPTURE_END
-            self._end_block(b"rolled_back" if certain else b"unknown", self.client_mark, time)
+            certain: bool = gone and self.total_lost == 0 and not self.client_lost
+            for statement in self.finished:
+                if statement.outcome == OUTCOME_UNKNOWN:
+                    certain = False
+            self._tell_finished(0)
+            self._end_block(b"rolled_back" if certain else b"unknown", self.client_mark, time, 0)
+        self._tell_finished(0)
         if self.encryption.on:
             self.tell_encryption()
-        elif self.startup_seen and not self.started and not self.refused and reason != CLOSED_CAPTURE_END:
+        elif self.startup_seen and not self.started and not self.refused and gone and self.total_lost == 0:
             # The client gave up, or was cut off, before the server had let it in.
             self.tell_refusal(self.end_error)
         self.losses.close()

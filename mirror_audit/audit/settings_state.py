@@ -24,7 +24,7 @@ from mirror_audit.audit.sqlfacts import (
     SET_UNKNOWN,
 )
 
-__all__ = ["SettingsState"]
+__all__ = ["SettingsState", "option_value"]
 
 # Savepoints remembered in one transaction; beyond it the settings count as unknown after a rollback.
 MAX_SAVEPOINTS: Final = 1000
@@ -58,17 +58,19 @@ class SettingsState:
     def __init__(self) -> None:
         self.login: bytes | None = None
         self.default_path: bytes | None = None
+        self.default_role: bytes | None = None
         self.current = _Values(None, None, None, True)
         self.lasting = self.current  # what a commit makes permanent
         self.committed = self.current  # what a rollback returns to
         self.savepoints: list[_Savepoint] = []
         self.dirty: bool = False  # something changed in the running transaction
 
-    def logged_in(self, user: bytes | None, path: bytes | None) -> None:
-        """A session begins for `user`; `path` is the search_path of its startup packet."""
+    def logged_in(self, user: bytes | None, path: bytes | None, role: bytes | None) -> None:
+        """A session begins for `user`; `path` and `role` are what its startup packet sets."""
         self.login = user
         self.default_path = path
-        self.current = _Values(None, None, path, user is not None)
+        self.default_role = None if role is None or role.lower() == b"none" else role
+        self.current = _Values(self.default_role, None, path, user is not None)
         self.lasting = self.current
         self.committed = self.current
 
@@ -95,8 +97,8 @@ class SettingsState:
         self.savepoints = []
         self.dirty = False
 
-    def reported(self, name: bytes, value: bytes) -> None:
-        """A ParameterStatus: what the server itself says."""
+    def report(self, name: bytes, value: bytes, idle: bool) -> None:
+        """A ParameterStatus: what the server itself says. `idle`: outside of any transaction."""
         if name == b"session_authorization":
             self._own()
             for values in (self.current, self.lasting):
@@ -106,6 +108,8 @@ class SettingsState:
             self._own()
             self.current.path = value
             self.lasting.path = value
+        if idle:
+            self.transaction_ended(True)
 
     def _own(self) -> None:
         """Before a change: give the values that share one object one of their own each."""
@@ -134,16 +138,21 @@ class SettingsState:
         if code == SET_ROLE:
             current.role = name
             lasting.role = name
+            current.known = self._proven(name, current.known)
+            lasting.known = self._proven(name, lasting.known)
         elif code == SET_LOCAL_ROLE:
             current.role = name
+            current.known = self._proven(name, current.known)
         elif code == SET_SESSION_AUTHORIZATION:
             # It also resets the role (PostgreSQL manual, SET SESSION AUTHORIZATION).
             for values in (current, lasting):
                 values.authorization = name
                 values.role = None
+                values.known = name is not None or self.login is not None
         elif code == SET_LOCAL_SESSION_AUTHORIZATION:
             current.authorization = name
             current.role = None
+            current.known = name is not None or self.login is not None
         elif code == SET_SEARCH_PATH:
             path = self.default_path if argument is None else argument
             current.path = path
@@ -152,9 +161,10 @@ class SettingsState:
             current.path = self.default_path if argument is None else argument
         elif code == SET_UNKNOWN:
             for values in (current, lasting):
-                if name == b"search_path":
+                # Without a name it may be any of them.
+                if name is None or name == b"search_path":
                     values.path = None
-                else:
+                if name is None or name != b"search_path":
                     values.known = False
         elif code == DISCARD_ALL:
             for values in (current, lasting):
@@ -166,6 +176,10 @@ class SettingsState:
             # RESET ALL leaves role and session authorization alone (they are marked GUC_NO_RESET_ALL).
             for values in (current, lasting):
                 values.path = self.default_path
+
+    def _proven(self, role: bytes | None, known: bool) -> bool:
+        """Whether the role is known after SET ROLE; None is NONE or the startup packet's."""
+        return role is not None or (known and self.default_role is None)
 
     def configured(self, name: bytes | None, value: bytes | None, local: bool) -> None:
         """set_config(name, value, local) succeeded; None: the value was not seen."""
@@ -206,3 +220,14 @@ class SettingsState:
             self.lasting = self.committed
         if len(self.savepoints) > 0:
             self.savepoints = []
+
+
+def option_value(options: bytes, name: bytes) -> bytes | None:
+    """What the startup parameter `options` sets `name` to: -c name=value or --name=value, the last one counts."""
+    found: bytes | None = None
+    words = options.replace(b"\\\\", b"\\\x00").replace(b"\\ ", b"\x00\x00").split()
+    for word in words:
+        setting, equals, value = word.removeprefix(b"-c").removeprefix(b"--").partition(b"=")
+        if equals and setting.replace(b"-", b"_").lower() == name:
+            found = value.replace(b"\x00\x00", b" ").replace(b"\\\x00", b"\\")
+    return found

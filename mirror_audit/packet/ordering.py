@@ -261,11 +261,23 @@ class StreamOrder:
             else:
                 half.hole_since = 0
             return
+        if self._may_be_fin(half, peer):
+            half.hole_since = 0
+            return
         waited: i64 = self.now - half.hole_since
         if proven or peer.seen is False or waited >= self.limits.unacknowledged_hole_us:
             self._give_up(flow, way.direction, half, peer, CAUSE_NOT_CAPTURED, self.now)
         if not flow.closed and (half.holding() != 0 or half.acknowledged > half.next):
             self._arm(way, half, self.now)
+
+    def _may_be_fin(self, half: HalfStream, peer: HalfStream) -> bool:
+        """One byte acknowledged, nothing behind it, nothing waits for it: a FIN that was not captured."""
+        return (
+            half.acknowledged == half.next + 1
+            and half.highest == half.acknowledged
+            and half.holding() == 0
+            and peer.holding() == 0
+        )
 
     def _give_up(
         self, flow: Flow, direction: i64, half: HalfStream, peer: HalfStream, cause: i64, time: i64
@@ -337,6 +349,7 @@ class StreamOrder:
                 until = half.highest
             if half.fin >= 0 and until > half.fin:
                 until = half.fin
-            if until > half.next:
+            peer = flow.half(1 - direction)
+            if until > half.next and not self._may_be_fin(half, peer):
                 cause: i64 = CAUSE_NOT_CAPTURED if half.seen else CAUSE_ONE_SIDED
                 self._gap(flow, direction, half, until, cause, time)

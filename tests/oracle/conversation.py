@@ -304,12 +304,14 @@ class _Raw:
 
     def mixed(self) -> None:
         """Simple queries and function calls inside a batch; after an error the server ignores them too."""
-        messages = self.batch()
-        for _ in range(self.rng.randrange(1, 3)):
-            odd = pgmsg.query(self.rng.choice(SIMPLE))
-            if self.rng.random() < 0.3:
-                odd = pgmsg.function_call(177, ["1", "2"])
-            messages.insert(self.rng.randrange(len(messages) + 1), odd)
+        messages: list[bytes] = []
+        for _ in range(self.rng.randrange(1, 4)):
+            messages += self.usual()
+            odd = self.rng.random()
+            if odd < 0.4:
+                messages.append(pgmsg.query(self.rng.choice(SIMPLE)))
+            elif odd < 0.6:
+                messages.append(pgmsg.function_call(177, ["1", "2"]))
         mark = f"mark {self.rng.randrange(1 << 30)}"
         # The Query before may have left a block that failed: only ROLLBACK is sure to end it.
         self.client.send(*messages, pgmsg.sync(), pgmsg.query("rollback"), pgmsg.query(f"select '{mark}'"))

@@ -166,11 +166,15 @@ def disagreements(answers: Sequence[Answer], records: Sequence[Record]) -> list[
             break
         if answer.status is not None and answer.status != body["transaction_after"]:
             found.append(f"behind it the status was {answer.status}: {body}")
-        if body["text"] == "select current_user" and answer.kind == "tag" and answer.value:
+        if body["text"] == "select current_user" and answer.value is not None:
             if body["effective_role"] != answer.value:
                 found.append(f"the role was {answer.value}: {body}")
-        if body["text"] == "show search_path" and answer.kind == "tag" and body["search_path"] is not None:
-            if _words(body["search_path"]) != _words(answer.value or ""):
+        if (
+            body["text"] == "show search_path"
+            and answer.value is not None
+            and body["search_path"] is not None
+        ):
+            if _words(body["search_path"]) != _words(answer.value):
                 found.append(f"the search_path was {answer.value}: {body}")
     if left and not found:
         found.append(f"the client saw more: {left[:3]}")

@@ -26,14 +26,11 @@ from mirror_audit.pipeline import Pipeline
 __all__ = ["SETTINGS", "RawFrame", "complaint", "decode", "mutations", "read_frames", "rounds"]
 
 WINDOW = 160
-# Where a TCP header begins in plain Ethernet and in VXLAN over IPv4: random bytes alone rarely hit its fields.
+# Where TCP's header begins in plain Ethernet and in VXLAN over IPv4: random bytes rarely hit its fields.
 TCP_OFFSETS = (34, 84)
 FLAGS_OFFSET = 13
-EXTREME_LENGTHS = tuple(
-    value.to_bytes(4, "big")
-    for value in (0, 1, 3, 4, 5, 8, 255, 1 << 14, 1 << 20, (1 << 24) + 1, (1 << 30) - 1, (1 << 31) - 1)
-    + (1 << 31, (1 << 32) - 1)
-)
+EXTREME = (0, 1, 3, 4, 5, 8, 255, 1 << 14, 1 << 20, (1 << 24) + 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
+EXTREME_LENGTHS = tuple(value.to_bytes(4, "big") for value in EXTREME)
 EXTREME_WORDS = tuple(value.to_bytes(2, "big") for value in (0, 1, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF))
 # First bytes of messages, signs that quote, comment or escape, and bytes that are no UTF-8.
 TEMPTING = b"QPBEDCSHXFfpdcRKZTtnI123sAGWVv'\"$;-/*\\\x00\x80\xc3\xff"
@@ -98,7 +95,7 @@ def read_frames(path: Path) -> list[RawFrame]:
 
 
 def mutations(seed: int, frames: Sequence[RawFrame]) -> tuple[list[RawFrame], int]:
-    """A damaged copy of (a piece of) `frames`, and how many times it was damaged; the same for the same seed."""
+    """A damaged copy of a piece of `frames`, and how many times it was damaged; the same for the same seed."""
     rng = random.Random(seed)
     begin = rng.randrange(max(1, len(frames) - WINDOW + 1))
     out = list(frames[begin : begin + WINDOW])
@@ -112,7 +109,7 @@ def mutations(seed: int, frames: Sequence[RawFrame]) -> tuple[list[RawFrame], in
             break
         if rng.random() < 0.7:
             at = rng.randrange(len(out))
-            out[at] = replace(out[at], **_damaged(rng, out[at], out))
+            out[at] = _damaged(rng, out[at], out)
         else:
             rng.choice(_REARRANGE)(rng, out)
     return out, count
@@ -121,7 +118,7 @@ def mutations(seed: int, frames: Sequence[RawFrame]) -> tuple[list[RawFrame], in
 def rounds(
     seed: int, count: int, sources: Sequence[Sequence[RawFrame]]
 ) -> Iterator[tuple[list[RawFrame], int, Settings]]:
-    """Damaged captures with their number of mutations and the settings to decode them with, until `count` is done.
+    """Damaged captures, their number of mutations and settings to decode them with, until `count` is done.
 
     All sources come in turn, then all again with the next settings. The same seed gives the same.
     """
@@ -134,11 +131,11 @@ def rounds(
         done += damage
 
 
-def _damaged(rng: random.Random, frame: RawFrame, others: Sequence[RawFrame]) -> dict[str, bytes | int]:
-    """One frame's fields after one kind of damage."""
+def _damaged(rng: random.Random, frame: RawFrame, others: Sequence[RawFrame]) -> RawFrame:
+    """One frame after one kind of damage."""
     data = bytearray(frame.data)
     if not data:
-        return {"data": rng.randbytes(rng.randrange(1, 90))}
+        return replace(frame, data=rng.randbytes(rng.randrange(1, 90)))
     # Headers are a fixed part of each frame; half of the damage goes to what follows them.
     at = rng.randrange(len(data)) if rng.random() < 0.5 else rng.randrange(len(data) * 2 // 3, len(data))
     match rng.randrange(10):
@@ -155,13 +152,13 @@ def _damaged(rng: random.Random, frame: RawFrame, others: Sequence[RawFrame]) ->
         case 5:
             # Cut by the capture, which knows the length; or without anybody's knowing.
             cut = bytes(data[:at])
-            return {"data": cut} if rng.random() < 0.5 else {"data": cut, "wire_length": len(cut)}
+            return replace(frame, data=cut, wire_length=rng.choice((frame.wire_length, len(cut))))
         case 6:
             data[at:at] = rng.randbytes(rng.randrange(1, 40))
-            return {"data": bytes(data), "wire_length": len(data)}
+            return replace(frame, data=bytes(data), wire_length=len(data))
         case 7:
             del data[at : at + rng.randrange(1, 40)]
-            return {"data": bytes(data), "wire_length": len(data)}
+            return replace(frame, data=bytes(data), wire_length=len(data))
         case 8:
             other = rng.choice(others).data
             start = rng.randrange(len(other) + 1)
@@ -174,7 +171,7 @@ def _damaged(rng: random.Random, frame: RawFrame, others: Sequence[RawFrame]) ->
                 data[field] = rng.choice(
                     (0x01, 0x02, 0x04, 0x11, 0x12, 0x14, 0x18, 0x50, 0x80, 0xFF, data[at])
                 )
-    return {"data": bytes(data)}
+    return replace(frame, data=bytes(data))
 
 
 def _lose(rng: random.Random, out: list[RawFrame]) -> None:
@@ -232,7 +229,7 @@ def decode(frames: Sequence[RawFrame], settings: Settings) -> bytes:
 
 
 def complaint(lines: bytes) -> str | None:
-    """What is wrong with these records: one that does not parse or fit its schema, or a session without end."""
+    """What is wrong with these records: one that is none by its schema, or a session without end."""
     open_sessions: dict[str | None, bytes] = {}
     if lines and not lines.endswith(b"\n"):
         return "the last line has no end"
