@@ -115,35 +115,46 @@ def check(facts: dict[str, Any], capture: Path, builds: dict[str, Build], report
     )
 
 
+def candidates(
+    files: Sequence[Path], folder: str, builds: dict[str, Build], slow_runs: int | None
+) -> list[Candidate]:
+    """All that are compared on these files."""
+    found = []
+    if "compiled" in builds:
+        build = builds["compiled"]
+        found.append(jsonl("compiled", build, files))
+        target = ("--output", "none", "--write", f"{folder}/records.jsonl")
+        found.append(ours("compiled, to a file", build, files, *target))
+    if "interpreted" in builds:
+        found.append(jsonl("interpreted", builds["interpreted"], files, slow_runs))
+    if shutil.which("tshark"):
+        found.append(tshark(files, slow_runs))
+    return found
+
+
 def speed(
     name: str, scale: float, runs: int, slow_runs: int, builds: dict[str, Build], report: Report
 ) -> None:
-    """One workload, all candidates."""
+    """One workload, all candidates; what each takes for a capture without packets tells its start."""
     capture = cached(name, scale)
     facts: dict[str, Any] = json.loads(capture.with_suffix(".json").read_text())
     report.say(f"### {name}", "")
     check(facts, capture, builds, report)
     with tempfile.TemporaryDirectory() as folder:
-        candidates = []
-        if "compiled" in builds:
-            build = builds["compiled"]
-            target = ("--output", "none", "--write", f"{folder}/records.jsonl")
-            candidates.append(jsonl("compiled", build, [capture]))
-            candidates.append(ours("compiled, to a file", build, [capture], *target))
-        if "interpreted" in builds:
-            candidates.append(jsonl("interpreted", builds["interpreted"], [capture], slow_runs))
-        if shutil.which("tshark"):
-            candidates.append(tshark([capture], slow_runs))
-        else:
-            report.say("tshark is not installed: not compared.", "")
-        taken = {key: median(value) for key, value in interleaved(candidates, runs).items()}
+        empty = Path(folder, "empty.pcap")
+        with capture.open("rb") as file:
+            empty.write_bytes(file.read(24))
+        starts = interleaved(candidates([empty], folder, builds, None), min(runs, 3), quiet=True)
+        taken = interleaved(candidates([capture], folder, builds, slow_runs), runs)
+    medians = {key: median(value) for key, value in taken.items()}
     report.table(
-        ["", "statements/s", "packets/s", "CPU s", "wall s", "peak MiB", "x tshark", "x interpreted"],
-        [row(key, run, taken, facts) for key, run in taken.items()],
+        ["", "statements/s", "packets/s", "CPU s", "of it start", "wall s", "peak MiB", "x tshark"]
+        + ["x interpreted"],
+        [row(key, run, median(starts[key]).cpu, medians, facts) for key, run in medians.items()],
     )
 
 
-def row(name: str, run: Run, taken: dict[str, Run], facts: dict[str, Any]) -> list[str]:
+def row(name: str, run: Run, start: float, taken: dict[str, Run], facts: dict[str, Any]) -> list[str]:
     """One candidate's line of the table."""
 
     def ratio(other: str) -> str:
@@ -154,6 +165,7 @@ def row(name: str, run: Run, taken: dict[str, Run], facts: dict[str, Any]) -> li
         per_second(facts["statements"], run.cpu),
         per_second(facts["packets"], run.cpu),
         f"{run.cpu:.2f}",
+        f"{start:.2f}",
         f"{run.wall:.2f}",
         f"{run.peak_mib:.0f}",
         ratio("tshark"),
@@ -162,20 +174,18 @@ def row(name: str, run: Run, taken: dict[str, Run], facts: dict[str, Any]) -> li
 
 
 def memory(scale: float, builds: dict[str, Build], report: Report) -> None:
-    """Peak memory for a capture once and for four of them, each in a network and an hour of its own."""
+    """Peak memory for a capture once and for COPIES of it, each in a network and an hour of its own."""
     report.say("### memory", "")
+    if "compiled" not in builds:
+        report.say("Only the compiled build is measured here.", "")
+        return
     rows = []
-    for build_name, build in builds.items():
-        for name in ("main", "literals"):
-            files = networks_apart(cached(name, scale), COPIES)
-            few = files[:1] if build_name == "interpreted" else files
-            once = take(jsonl(name, build, files[:1]))
-            if build_name == "interpreted":
-                rows.append([f"{build_name}, {name}", f"{once.peak_mib:.0f}", "-", "-"])
-                continue
-            often = take(jsonl(name, build, few))
-            change = f"{(often.peak_mib / once.peak_mib - 1) * 100:+.1f} %"
-            rows.append([f"{build_name}, {name}", f"{once.peak_mib:.0f}", f"{often.peak_mib:.0f}", change])
+    for name in ("main", "literals"):
+        files = networks_apart(cached(name, scale), COPIES)
+        once = take(jsonl(name, builds["compiled"], files[:1]))
+        often = take(jsonl(name, builds["compiled"], files))
+        change = f"{(often.peak_mib / once.peak_mib - 1) * 100:+.1f} %"
+        rows.append([name, f"{once.peak_mib:.1f}", f"{often.peak_mib:.1f}", change])
     report.table(["", "peak MiB, once", f"{COPIES} times as much", "change"], rows)
 
 
@@ -233,6 +243,8 @@ def main() -> None:
     report = Report()
     shown = " ".join(["python benchmarks/bench.py", *map(shlex.quote, _without_paths(sys.argv[1:]))])
     report.say(f"{time.strftime('%Y-%m-%d', time.gmtime())}, `{shown}`; {machine()}.", "")
+    if shutil.which("tshark") is None:
+        report.say("tshark is not installed: not compared.", "")
     builds = find_builds(chosen.compiled, chosen.interpreted, report)
     for name in ("main", "literals"):
         if name in chosen.only:

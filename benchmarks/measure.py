@@ -66,7 +66,7 @@ def take(candidate: Candidate) -> Run:
     return Run(used.ru_utime + used.ru_stime, wall, used.ru_maxrss / 1024)
 
 
-def interleaved(candidates: Sequence[Candidate], runs: int) -> dict[str, list[Run]]:
+def interleaved(candidates: Sequence[Candidate], runs: int, quiet: bool = False) -> dict[str, list[Run]]:
     """`runs` rounds in which each candidate has its turn (while its own cap lets it)."""
     taken: dict[str, list[Run]] = {candidate.name: [] for candidate in candidates}
     for number in range(runs):
@@ -76,7 +76,8 @@ def interleaved(candidates: Sequence[Candidate], runs: int) -> dict[str, list[Ru
             run = take(candidate)
             taken[candidate.name].append(run)
             note = f"{run.cpu:.2f} s CPU, {run.wall:.2f} s, {run.peak_mib:.0f} MiB"
-            print(f"  round {number + 1}, {candidate.name}: {note}", file=sys.stderr)
+            if not quiet:
+                print(f"  round {number + 1}, {candidate.name}: {note}", file=sys.stderr)
     return taken
 
 

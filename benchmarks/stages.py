@@ -37,7 +37,18 @@ def stacks(capture: Path, environment: dict[str, str]) -> Iterator[list[str]]:
     """The sampled stacks of one decoding of `capture`, each from the innermost function outwards."""
     with tempfile.TemporaryDirectory() as folder:
         data = f"{folder}/perf.data"
-        record = ["perf", "record", "-q", "-o", data, "--call-graph", "dwarf,16384", "-F", str(FREQUENCY), "--"]
+        record = [
+            "perf",
+            "record",
+            "-q",
+            "-o",
+            data,
+            "--call-graph",
+            "dwarf,16384",
+            "-F",
+            str(FREQUENCY),
+            "--",
+        ]
         ours = [sys.executable, "-m", "mirror_audit", "replay", str(capture), "-q", "--output", "jsonl"]
         done = subprocess.run(
             record + ours, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment, check=False
@@ -45,7 +56,9 @@ def stacks(capture: Path, environment: dict[str, str]) -> Iterator[list[str]]:
         if done.returncode:
             raise SystemExit(f"perf: {done.stderr.decode()}")
         script = ["perf", "script", "-i", data, "--no-inline", "-F", "ip,sym"]
-        with subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        with subprocess.Popen(
+            script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
             assert process.stdout is not None
             stack: list[str] = []
             for line in process.stdout:
@@ -107,7 +120,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("names", nargs="*", default=list(WORKLOADS), metavar="WORKLOAD")
     parser.add_argument("--scale", type=float, default=1.0, help="size of the workload (default: 1.0)")
-    parser.add_argument("--compiled", metavar="DIR", help="where the compiled package lies (default: installed)")
+    parser.add_argument(
+        "--compiled", metavar="DIR", help="where the compiled package lies (default: installed)"
+    )
     parser.add_argument("--functions", type=int, default=12, help="functions to list (default: 12)")
     chosen = parser.parse_args()
     if shutil.which("perf") is None:

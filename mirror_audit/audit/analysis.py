@@ -216,7 +216,7 @@ class Analyser:
         return found
 
     def replication_command(self, text: bytes) -> Analysis:
-        """A command of the replication protocol, which is no SQL (PostgreSQL manual, 54.4) and holds no secret."""
+        """A command of the replication protocol (PostgreSQL manual, 54.4): no SQL, and no secret in it."""
         scan(text, True, self._scan)
         analysis = Analysis(text, False, self._shape(self._scan.skeleton))
         analysis.secret = False

@@ -283,12 +283,13 @@ class EncryptedSession:
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """A replication stream (START_REPLICATION) ended or was cut off; its content is counted, never kept."""
+    """A replication stream (START_REPLICATION) began, or ended; its content is counted, never kept."""
 
     command: Annotated[str | None, "The replication command."]
     mode: Annotated[Literal["physical", "logical"] | None, "Kind of replication."]
     slot: Annotated[str | None, "Name of the replication slot."]
-    bytes: Annotated[Count, "Bytes streamed by the server."]
+    ended: Annotated[bool, "False when it begins, true when it is over or was cut off."]
+    bytes: Annotated[Count, "Bytes streamed so far, both ways."]
 
 
 @dataclass(frozen=True, slots=True)

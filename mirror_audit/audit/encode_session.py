@@ -195,7 +195,7 @@ def write_encrypted_session(
     w.write(b',"decoded":false')
 
 
-def write_replication(w: BytesWriter, text: bytes | None, octets: i64) -> None:
+def write_replication(w: BytesWriter, text: bytes | None, ended: bool, octets: i64) -> None:
     """START_REPLICATION [SLOT name] [PHYSICAL] position, or SLOT name LOGICAL position (manual, 54.4)."""
     slot: bytes | None = None
     mode: bytes | None = None
@@ -218,7 +218,7 @@ def write_replication(w: BytesWriter, text: bytes | None, octets: i64) -> None:
     write_optional(w, mode)
     w.write(b',"slot":')
     write_optional(w, slot)
-    w.write(b',"bytes":')
+    w.write(b',"ended":true,"bytes":' if ended else b',"ended":false,"bytes":')
     write_int(w, octets)
 
 

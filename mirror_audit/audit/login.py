@@ -195,6 +195,7 @@ class Login(Exchange):
         options = self.parameters.get(b"options", b"")
         path = self.parameters.get(b"search_path", option_value(options, b"search_path"))
         role = self.parameters.get(b"role", option_value(options, b"role"))
+        self.walsender = self.replication is not None
         self.settings.logged_in(identity.user, path, role)
 
     def negotiate_protocol_version(self, minor: i64, unsupported: list[bytes]) -> None:

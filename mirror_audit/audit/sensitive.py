@@ -2,7 +2,9 @@
 
 Card numbers are told by their length, first digit and check digit (ISO/IEC 7812-1: 13 to 19 digits, Luhn;
 payment cards begin with 2 to 6), so one other number in ten of that shape is taken for one. Times in
-milliseconds or nanoseconds begin with 1 and are not. Connection strings are libpq's (PostgreSQL manual, 34.1.1).
+milliseconds or nanoseconds begin with 1 and are not.
+
+Connection strings are libpq's (PostgreSQL manual, 34.1.1).
 """
 
 import re

@@ -193,7 +193,7 @@ class Session(Login):
     def _take_effect(self, statement: Statement, status: i64) -> None:
         """What a statement changes for those that follow; `status` is the transaction's behind it."""
         transactions = self.transactions
-        analysis = statement.analysis
+        analysis = statement.analysis if statement.inner is None else statement.inner
         effect: i64 = 0 if analysis is None else analysis.effect
         if statement.outcome == OUTCOME_ERROR:
             if not transactions.block:
@@ -268,7 +268,6 @@ class Session(Login):
         rows: i64 = command_rows(statement.tag)
         if rows > 0:
             self.total_rows += rows
-        analysis = statement.analysis
         statement.role = self.settings.role()
         statement.search_path = self.settings.path()
         identity = self.identity
@@ -284,10 +283,29 @@ class Session(Login):
         self.encoder.write(w, statement)
         self.writer.end()
         if statement.copy == COPY_BOTH:
-            w = self.record(KIND_REPLICATION, statement.time, statement.offset)
-            text = None if analysis is None else cut_utf8(analysis.text, self.encoder.limits.max_text)
-            write_replication(w, text, statement.copy_bytes)
-            self.writer.end()
+            self._tell_replication(statement, True)
+
+    def copy_both_response(self) -> None:
+        super().copy_both_response()
+        statement = self.current()
+        if statement is not None and statement.copy == COPY_BOTH and not self.unconfirmed:
+            # It may go on for days: the start is news.
+            self._tell_replication(statement, False)
+
+    def _tell_replication(self, statement: Statement, ended: bool) -> None:
+        identity = self.identity
+        flow: i64 = identity.client_hash
+        base: i64 = self.flow.client.base
+        if statement.from_server:
+            flow = identity.server_hash
+            base = self.flow.server.base
+        sequence: i64 = (base + statement.offset) & SEQUENCE_MASK
+        ordinal: i64 = 1 if ended else 0
+        w = self.writer.begin(KIND_REPLICATION, flow, statement.time, sequence, ordinal, identity.json())
+        analysis = statement.analysis
+        text = None if analysis is None else cut_utf8(analysis.text, self.encoder.limits.max_text)
+        write_replication(w, text, ended, statement.copy_bytes)
+        self.writer.end()
 
     def tell_progress(self, statement: Statement, now: i64) -> None:
         """A statement that is still running."""

@@ -132,6 +132,8 @@ class SettingsState:
         if code == ROLLBACK_TO or code == RELEASE:
             self._to_savepoint(b"" if name is None else name, code == ROLLBACK_TO)
             return
+        if code > DISCARD_ALL:
+            return  # no matter of settings
         self._own()
         current = self.current
         lasting = self.lasting
@@ -223,7 +225,7 @@ class SettingsState:
 
 
 def option_value(options: bytes, name: bytes) -> bytes | None:
-    """What the startup parameter `options` sets `name` to: -c name=value or --name=value, the last one counts."""
+    """What the startup parameter `options` sets `name` to: -c name=value or --name=value, the last one."""
     found: bytes | None = None
     words = options.replace(b"\\\\", b"\\\x00").replace(b"\\ ", b"\x00\x00").split()
     for word in words:

@@ -8,7 +8,7 @@ from mirror_audit.audit.envelope import RecordWriter
 from mirror_audit.audit.registry import SessionRegistry
 from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.session import Session
-from mirror_audit.audit.statement import Statement
+from mirror_audit.audit.statement import COPY_BOTH, Statement
 from mirror_audit.counters import Budget, Counters
 from mirror_audit.packet.flow import Flow, StreamFactory
 from mirror_audit.packet.streams import StreamListener
@@ -124,7 +124,7 @@ class SessionFactory(StreamFactory):
                 session.watched = False
                 continue
             kept.append(stream)
-            if statement is None or self.progress_interval_us <= 0:
+            if statement is None or self.progress_interval_us <= 0 or statement.copy == COPY_BOTH:
                 continue
             due: i64 = statement.time + (statement.progress + 1) * self.progress_interval_us
             if now >= due and not session.unconfirmed:

@@ -177,8 +177,8 @@ class Listener:
     def damaged(self, direction: i64, kind: i64, missing: i64) -> None:
         """One message of known length that lost its last `missing` bytes.
 
-        From the client: it cannot be read without them. From the server: an ErrorResponse, and what can be told
-        without its body, follows as if it were whole.
+        From the client: it cannot be read without them. From the server: an ErrorResponse, and what can be
+        told without its body, follows as if it were whole.
         """
 
     def lost(self, direction: i64, reason: bytes) -> None:

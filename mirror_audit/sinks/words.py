@@ -81,7 +81,11 @@ def describe(record: Record) -> Words:
         case EncryptedSession() as body:
             return _encrypted(body)
         case Replication() as body:
-            what = _joined(", ", body.command or "replication", f"{body.bytes:,} bytes")
+            what = _joined(
+                ", ",
+                body.command or "replication",
+                f"ended after {body.bytes:,} bytes" if body.ended else "begins",
+            )
             return Words("replicate", what)
         case Gap() as body:
             return Words("gap", _gap(body), "warning")

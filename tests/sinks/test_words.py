@@ -120,9 +120,9 @@ def test_gap(changes: dict[str, Any], what: str) -> None:
             "replication",
             {"command": "START_REPLICATION 0/1"},
             "replicate",
-            "START_REPLICATION 0/1, 16,777,216 bytes",
+            "START_REPLICATION 0/1, ended after 16,777,216 bytes",
         ),
-        ("replication", {"command": None}, "replicate", "replication, 16,777,216 bytes"),
+        ("replication", {"command": None, "ended": False}, "replicate", "replication, begins"),
         ("undecodable", {}, "undecoded", "312 bytes from the client passed over: not postgresql"),
     ],
 )
