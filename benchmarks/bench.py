@@ -147,9 +147,9 @@ def speed(
         starts = interleaved(candidates([empty], folder, builds, None), min(runs, 3), quiet=True)
         taken = interleaved(candidates([capture], folder, builds, slow_runs), runs)
     medians = {key: median(value) for key, value in taken.items()}
+    heads = ("", "statements/s", "packets/s", "CPU s", "of it start", "wall s", "peak MiB")
     report.table(
-        ["", "statements/s", "packets/s", "CPU s", "of it start", "wall s", "peak MiB", "x tshark"]
-        + ["x interpreted"],
+        (*heads, "x tshark", "x interpreted"),
         [row(key, run, median(starts[key]).cpu, medians, facts) for key, run in medians.items()],
     )
 

@@ -2,8 +2,8 @@
 
     python benchmarks/stages.py [--scale 1.0] [--compiled DIR] [--functions 12] [WORKLOAD ...]
 
-What Python's runtime does for a module (allocating, looking up in dictionaries) counts as that module's. Needs
-`perf` and the right to use it, and the compiled build.
+What Python's runtime does for a module (allocating, looking up in dictionaries) counts as that module's.
+Needs `perf` and the right to use it, and the compiled build.
 """
 
 import argparse

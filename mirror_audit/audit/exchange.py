@@ -10,6 +10,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.audit.replies import Replies
+from mirror_audit.audit.requests import NEARBY
 from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
@@ -245,7 +246,9 @@ class Exchange(Replies):
         statement: Statement | None = None
         if direction == CLIENT and self.first < len(self.queue):
             at: i64 = len(self.queue) - 1
-            while at >= self.first and statement is None:
+            # A request without a statement is near one that has it, or it is the work of somebody hostile.
+            last: i64 = at - NEARBY
+            while at >= self.first and at > last and statement is None:
                 statement = self.queue[at].statement
                 at -= 1
         if statement is None:

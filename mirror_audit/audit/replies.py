@@ -64,6 +64,18 @@ class Replies(Requests):
         """The server reads and ignores requests up to the next Sync."""
         raise NotImplementedError
 
+    # -- what can come at any time ----------------------------------------------------------------------
+
+    def notice_response(self, buf: bytes, start: i64, end: i64) -> None:
+        self._asynchronous()
+
+    def notification_response(self, process_id: i64, channel: bytes) -> None:
+        self._asynchronous()
+
+    def _asynchronous(self) -> None:
+        if self.first >= len(self.queue) and self.orphan is None:
+            self.server_mark = self.message_end  # no statement's answer
+
     # -- replies ----------------------------------------------------------------------------------------
 
     def _mismatch(self) -> None:

@@ -38,9 +38,11 @@ from mirror_audit.audit.statement import (
 from mirror_audit.counters import Counters
 from mirror_audit.pgwire.listener import Listener
 
-__all__ = ["ExchangeLimits", "Requests"]
+__all__ = ["NEARBY", "ExchangeLimits", "Requests"]
 
 SEMICOLON: Final = b";"
+# How far back the statement is looked for that COPY data or a loss belongs to.
+NEARBY: Final = 64
 # PostgreSQL manual, "Streaming Replication Protocol". SHOW is the only command there that is SQL as well.
 _REPLICATION_COMMANDS: Final = (
     b"ALTER_REPLICATION_SLOT",
@@ -167,9 +169,7 @@ class Requests(Listener):
         else:
             self._describe(statement, self.analyser.analyse(text, self.standard_conforming), end - start)
         self._push(request)
-        if self.outstanding_ready > 0:
-            self.pipelined = True
-        self.outstanding_ready += 1
+        self._ready_wanted()
 
     def _single(self, text: bytes) -> bool:
         """True if the text is certainly one statement: at most one semicolon, at its end."""
@@ -251,11 +251,13 @@ class Requests(Listener):
     def sync(self) -> None:
         if self.copying_in:
             return  # the server reads COPY data and ignores it
-        if self.outstanding_ready > 0:
-            self.pipelined = True
-        self.outstanding_ready += 1
+        self._ready_wanted()
         self._push(Request(SYNC, b""))
         self.client_mark = self.message_end
+
+    def flush(self) -> None:
+        if self.client_mark == self.message_offset:
+            self.client_mark = self.message_end  # it belongs to what was sent before
 
     def function_call(self, function: i64) -> None:
         request = Request(FUNCTION_CALL, b"")
@@ -263,9 +265,7 @@ class Requests(Listener):
         statement.function = function
         request.statement = statement
         self._push(request)
-        if self.outstanding_ready > 0:
-            self.pipelined = True
-        self.outstanding_ready += 1
+        self._ready_wanted()
 
     def copy_done(self) -> None:
         statement = self.copying_statement()
@@ -284,7 +284,9 @@ class Requests(Listener):
             return statement
         statement = None
         at: i64 = len(self.queue) - 1
-        while at >= self.first and statement is None:
+        # A request without a statement is near one that has it, or it is the work of somebody hostile.
+        last: i64 = at - NEARBY
+        while at >= self.first and at > last and statement is None:
             statement = self.queue[at].statement
             at -= 1
         return statement
@@ -317,9 +319,13 @@ class Requests(Listener):
         request.statement = statement
         self._push(request)
         if kind != EXECUTE:
-            if self.outstanding_ready > 0:
-                self.pipelined = True
-            self.outstanding_ready += 1
+            self._ready_wanted()
+
+    def _ready_wanted(self) -> None:
+        """A request was sent that ends in a ReadyForQuery."""
+        if self.outstanding_ready > 0 and not self.server_lost:
+            self.pipelined = True
+        self.outstanding_ready += 1
 
     def _new_statement(self, protocol: i64) -> Statement:
         statement = Statement(protocol, self.message_offset, self.message_time)

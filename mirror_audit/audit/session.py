@@ -110,6 +110,8 @@ class Session(Login):
         if not self.started:
             whole: bool = self.startup_seen and self.total_lost == 0
             self.tell_start(b"start", None if whole else b"bytes_lost")
+            if self.first >= len(self.queue):
+                self.client_mark = self.flow.client.next  # the login is no statement's
         elif (
             len(self.finished) == 1
             and len(self.reported) == 0
@@ -374,6 +376,7 @@ class Session(Login):
 
     def resumed(self, client: bool, server: bool) -> None:
         super().resumed(client, server)
+        self.server_mark = self.flow.server.next
         if server:
             # What became of a transaction meanwhile was not seen.
             transactions = self.transactions

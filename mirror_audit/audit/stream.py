@@ -14,7 +14,7 @@ from mirror_audit.packet.flow import Flow, StreamFactory
 from mirror_audit.packet.streams import StreamListener
 from mirror_audit.pgwire.connection import Connection
 
-__all__ = ["SessionFactory", "SessionStream"]
+__all__ = ["SessionFactory", "SessionStream", "SilentStream"]
 
 
 class SessionStream(StreamListener):
@@ -73,6 +73,25 @@ class SessionStream(StreamListener):
         return self.session.current()
 
 
+class SilentStream(StreamListener):
+    """A connection that has not carried a byte yet: it costs next to nothing until it does."""
+
+    def __init__(self, factory: "SessionFactory", flow: Flow) -> None:
+        self.factory = factory
+        self.flow = flow
+
+    def data(
+        self, direction: i64, buf: bytes, start: i64, end: i64, offset: i64, time: i64, boundary: i64
+    ) -> None:
+        self.factory.begin(self.flow).data(direction, buf, start, end, offset, time, boundary)
+
+    def gap(self, direction: i64, offset: i64, length: i64, cause: i64, time: i64) -> None:
+        self.factory.begin(self.flow).gap(direction, offset, length, cause, time)
+
+    def closed(self, reason: i64, time: i64) -> None:
+        self.factory.counters.connections_without_data += 1
+
+
 class SessionFactory(StreamFactory):
     """Makes the sessions, and looks after the statements that run for long."""
 
@@ -101,12 +120,18 @@ class SessionFactory(StreamFactory):
         self.drops = DropLedger(writer, counters)
 
     def open(self, flow: Flow) -> StreamListener:
+        return SilentStream(self, flow)
+
+    def begin(self, flow: Flow) -> SessionStream:
+        """`flow` carries its first bytes: give it a session."""
         session = Session(flow, self.writer, self.encoder, self.limits, self.registry, self.counters)
         connection = Connection(session, flow.mid_stream, self.max_message_bytes, self.budget, self.counters)
         if flow.mid_stream and self.trust_first_segment:
             session.join(flow.start_time)
             connection.trust_first_segment()
-        return SessionStream(self, session, connection)
+        stream = SessionStream(self, session, connection)
+        flow.listener = stream
+        return stream
 
     def tick(self, now: i64) -> None:
         """Tell of statements that run on and of losses that last; forget sessions at rest."""

@@ -1,5 +1,6 @@
 """`mirror-audit replay`: captures in, records out."""
 
+import gc
 import signal
 import sys
 import threading
@@ -162,6 +163,8 @@ def _run(
     paths: list[str], settings: Settings, outputs: "_Outputs", progress: Progress | None, quiet: bool
 ) -> int:
     start = time.monotonic()
+    # Records make no reference cycles; looking for some every 700 objects costs a tenth of the time.
+    gc.set_threshold(50_000, 20, 100)
     pipeline = Pipeline(settings, outputs.write)
     bad_files = 0
     with _interruptible() as interrupted:

@@ -152,33 +152,38 @@ def disagreements(answers: Sequence[Answer], records: Sequence[Record]) -> list[
         if body["outcome"] == "skipped":
             continue
         if not left:
-            found.append(f"no answer was seen: {body}")
+            found.append(f"no answer was seen: {_short(body)}")
             break
         answer = left.pop(0)
         if body["outcome"] == "error" and body["command_tag"] is not None:
             # It had its tag already when the implicit transaction failed to commit.
             if answer.kind != "tag" or answer.what != body["command_tag"] or not left:
-                found.append(f"the client saw {answer}, told is {body}")
+                found.append(f"the client saw {answer}, told is {_short(body)}")
                 break
             answer = left.pop(0)
         if not _agrees(answer, body):
-            found.append(f"the client saw {answer}, told is {body}")
+            found.append(f"the client saw {answer}, told is {_short(body)}")
             break
         if answer.status is not None and answer.status != body["transaction_after"]:
-            found.append(f"behind it the status was {answer.status}: {body}")
+            found.append(f"behind it the status was {answer.status}: {_short(body)}")
         if body["text"] == "select current_user" and answer.value is not None:
             if body["effective_role"] != answer.value:
-                found.append(f"the role was {answer.value}: {body}")
+                found.append(f"the role was {answer.value}: {_short(body)}")
         if (
             body["text"] == "show search_path"
             and answer.value is not None
             and body["search_path"] is not None
         ):
             if _words(body["search_path"]) != _words(answer.value):
-                found.append(f"the search_path was {answer.value}: {body}")
+                found.append(f"the search_path was {answer.value}: {_short(body)}")
     if left and not found:
         found.append(f"the client saw more: {left[:3]}")
     return found
+
+
+def _short(body: Record) -> str:
+    names = ("text", "outcome", "command_tag", "sqlstate", "rows", "transaction_before", "transaction_after")
+    return str([body[name] for name in (*names, "transaction", "effective_role", "search_path")])[:500]
 
 
 def _words(path: str) -> list[str]:

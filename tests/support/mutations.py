@@ -95,7 +95,7 @@ def read_frames(path: Path) -> list[RawFrame]:
 
 
 def mutations(seed: int, frames: Sequence[RawFrame]) -> tuple[list[RawFrame], int]:
-    """A damaged copy of a piece of `frames`, and how many times it was damaged; the same for the same seed."""
+    """A damaged copy of a piece of `frames`, and how often it was damaged; the same for the same seed."""
     rng = random.Random(seed)
     begin = rng.randrange(max(1, len(frames) - WINDOW + 1))
     out = list(frames[begin : begin + WINDOW])
