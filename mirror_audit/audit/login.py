@@ -236,6 +236,7 @@ class Login(Exchange):
             self.standard_conforming = value != b"off"
         elif name == b"client_encoding":
             self.codec = codec_of(value)
+            self.codec_unproven = False
         elif name == b"session_authorization" or name == b"search_path":
             if identity.user is None and not self.started and name == b"session_authorization":
                 # The startup packet was not seen, but the server says who was let in.

@@ -104,6 +104,8 @@ class Losses:
         identity = self.identity
         half = self.flow.client if client else self.flow.server
         undecoded: i64 = (self.client_undecoded if client else self.server_undecoded) - loss.undecoded
+        if loss.cause == b"joined_mid_stream" and undecoded == 0:
+            return  # nothing was seen of this direction before its first turn
         sequence: i64 = (half.base + loss.offset) & SEQUENCE_MASK
         flow: i64 = identity.client_hash if client else identity.server_hash
         kind: i64 = KIND_UNDECODABLE if loss.undecodable else KIND_GAP

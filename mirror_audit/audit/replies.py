@@ -6,6 +6,8 @@ a portal from its BindComplete on. A reply that cannot belong to the request at 
 that our view is wrong; then `out_of_step` is set and the connection looks for solid ground.
 """
 
+from typing import Final
+
 from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analysis
@@ -45,6 +47,9 @@ from mirror_audit.audit.statement import (
 )
 
 __all__ = ["Replies"]
+
+# How far into a text a SET client_encoding or SET NAMES is looked for.
+MAX_SET_BYTES: Final = 4096
 
 
 class Replies(Requests):
@@ -342,8 +347,13 @@ class Replies(Requests):
 
     def _finish(self, statement: Statement) -> None:
         analysis = statement.analysis
-        if analysis is not None and analysis.effect != 0:
-            self._names(statement, analysis)
+        if analysis is not None:
+            if analysis.effect != 0:
+                self._names(statement, analysis)
+            if statement.outcome == OUTCOME_UNKNOWN:
+                text = analysis.text[:MAX_SET_BYTES].lower()
+                if text.find(b"encoding") >= 0 or text.find(b"names") >= 0:
+                    self.codec_unproven = True  # until a ParameterStatus tells
         self.finished.append(statement)
         if len(self.finished) >= self.exchange_limits.max_finished:
             if self.unconfirmed:

@@ -26,6 +26,8 @@ from mirror_audit.audit.statement import (
     PROTOCOL_SIMPLE,
     QUERY,
     REASON_BYTES_LOST,
+    REASON_ENCODING_UNPROVEN,
+    REASON_FIRST_SEGMENT_TRUSTED,
     REASON_OVER_LIMIT,
     REASON_REPLY_NOT_SEEN,
     SYNC,
@@ -81,6 +83,7 @@ class Requests(Listener):
         self.counters = counters
         self.standard_conforming: bool = True
         self.codec: str | None = None  # of a client encoding other than UTF-8
+        self.codec_unproven: bool = False  # it may have changed out of sight
         self.walsender: bool = False  # a replication connection
         self.queue: list[Request] = []
         self.first: i64 = 0
@@ -96,6 +99,7 @@ class Requests(Listener):
         self.client_lost: bool = False
         self.server_lost: bool = False
         self.unconfirmed: bool = False
+        self.trusting: bool = False  # the first segment of a capture was taken for a message's start
         self.loss_epoch: i64 = 0
         self.client_mark: i64 = 0  # client bytes before this belong to earlier statements
         self.server_mark: i64 = 0
@@ -221,9 +225,13 @@ class Requests(Listener):
         length: i64 = -1 if missing > 0 else end - start
         prepared = Prepared(name, self.analyser.analyse(text, self.standard_conforming), length, oids)
         prepared.loss_epoch = self.loss_epoch
+        if self.codec_unproven and not text.isascii():
+            prepared.reasons = REASON_ENCODING_UNPROVEN
+        if self.trusting:
+            prepared.reasons |= REASON_FIRST_SEGMENT_TRUSTED
         if missing > 0:
             prepared.lost = missing
-            prepared.reasons = REASON_BYTES_LOST
+            prepared.reasons |= REASON_BYTES_LOST
         request = Request(PARSE, name)
         request.prepared = prepared
         self._push(request)
@@ -329,6 +337,8 @@ class Requests(Listener):
 
     def _new_statement(self, protocol: i64) -> Statement:
         statement = Statement(protocol, self.message_offset, self.message_time)
+        if self.trusting:
+            statement.reasons = REASON_FIRST_SEGMENT_TRUSTED
         statement.client_bytes = self.message_end - self.client_mark
         self.client_mark = self.message_end
         return statement
@@ -336,6 +346,8 @@ class Requests(Listener):
     def _describe(self, statement: Statement, analysis: Analysis, length: i64) -> None:
         statement.analysis = analysis
         statement.text_length = length
+        if self.codec_unproven and not analysis.text.isascii():
+            statement.reasons |= REASON_ENCODING_UNPROVEN
 
     def _mark_missing(self, statement: Statement, missing: i64) -> None:
         statement.lost += missing

@@ -367,7 +367,8 @@ class Session(Login):
         super().lost(direction, reason)
         if reason == b"joined_mid_stream":
             if not self.started:
-                self.join(self.time)
+                self.join(self.flow.start_time)
+            self.losses.note(direction, 0, self.flow.start_time, reason, True)
         elif reason != b"bytes_lost":
             self.losses.note(direction, self.message_offset, self.time, reason, True)
         if direction == CLIENT_TO_SERVER:
@@ -407,7 +408,9 @@ class Session(Login):
         elif kind == 0x45:
             self.reply_missing = missing
         elif kind == 0x53:
-            self.settings.forget()  # it may have been session_authorization
+            # It may have been session_authorization or client_encoding.
+            self.settings.forget()
+            self.codec_unproven = True
         elif kind == 0x74:
             request = self.head()
             prepared = None if request is None else self.prepared.get(request.name)
@@ -419,6 +422,7 @@ class Session(Login):
             self.flow.ignored = True
             self.counters.dropped_not_postgresql += 1
             return
+        self.counters.undecodable_streams += 1
         self.visible = True
         self.losses.note(direction, self.message_offset, self.time, reason, True)
 

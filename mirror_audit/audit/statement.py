@@ -73,6 +73,7 @@ REASON_OVER_LIMIT: Final = 64
 REASON_PARAMETERS_UNREADABLE: Final = 128
 REASON_SESSION_ENDED: Final = 256
 REASON_FIRST_SEGMENT_TRUSTED: Final = 512
+REASON_ENCODING_UNPROVEN: Final = 1024
 
 REASON_NAMES: Final = (
     (REASON_BYTES_LOST, b"bytes_lost"),
@@ -85,6 +86,7 @@ REASON_NAMES: Final = (
     (REASON_PARAMETERS_UNREADABLE, b"parameters_unreadable"),
     (REASON_SESSION_ENDED, b"session_ended"),
     (REASON_FIRST_SEGMENT_TRUSTED, b"first_segment_trusted"),
+    (REASON_ENCODING_UNPROVEN, b"client_encoding_unproven"),
 )
 
 

@@ -294,7 +294,6 @@ class Opening(MessageSink):
             self.client_undecoded += octets
         else:
             self.server_undecoded += octets
-        self.counters.undecodable_streams += 1
         self.listener.undecodable(direction, reason)
 
     def gap_in_startup(self, direction: i64, length: i64) -> None:

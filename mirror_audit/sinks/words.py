@@ -64,7 +64,7 @@ def describe(record: Record) -> Words:
         case SessionStart() as body:
             return Words("login", _session_start(record, body), "session")
         case LoginFailed() as body:
-            return Words("refused", _joined(" ", body.sqlstate, body.message) or "login refused", "bad")
+            return Words("refused", _joined(" ", body.sqlstate, body.message) or "given up by the client", "bad")
         case SessionEnd() as body:
             tone: Tone = "bad" if body.sqlstate is not None else "session"
             why = _joined(": ", _ENDS[body.reason], _joined(" ", body.sqlstate, body.message))

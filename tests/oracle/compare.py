@@ -58,7 +58,7 @@ def differences(recording: Recording, records: Sequence[Record], log: Log) -> li
             session.compare()
             session.compare_transactions()
         found += [f"pid {pid}: {line}" for line in session.found]
-        found += [f"pid {pid}: {line}" for line in _ends(pid, entries, records)]
+        found += [f"pid {pid}: {line}" for line in _ends(pid, entries, records) + _blocks(pid, records)]
     return found
 
 
@@ -171,7 +171,7 @@ class _Session:
         self.at = 0
         self.done = 0
         self.found: list[str] = []
-        self.paired: list[tuple[Record, LogEntry]] = []
+        self.paired: list[tuple[list[Record], LogEntry]] = []
         self._transactions = transactions
 
     def compare(self) -> None:
@@ -238,7 +238,7 @@ class _Session:
             self._say(first, f"a part of the text has no record: {entry.text[at:]!r}")
         self._about(first, entry)
         if executed:
-            self.paired += [(record, entry) for record in group]
+            self.paired.append((group, entry))
             self._prepared(group, entry)
         errors = [r for r in group if r["statement"]["outcome"] == "error"]
         if len(errors) > 1:
@@ -271,7 +271,7 @@ class _Session:
         if entry is not None and entry.kind == "statement" and self._is(body, entry):
             self.at += 1
             self._about(record, entry)
-            self.paired.append((record, entry))
+            self.paired.append(([record], entry))
             self._parameters(record, entry)
         elif body["outcome"] == "error":
             pass  # Known: what fails in Parse or Bind was never executed; the log has its error alone.
@@ -293,19 +293,12 @@ class _Session:
             name += "/" + body["portal_name"]
         if entry.text == body["text"]:
             return entry.name == name
-        if _unknown_name(body) and entry.text is not None and entry.name is not None:
-            # Known: a cursor that SQL's DECLARE made can be executed like a portal, and the unnamed portal outlives a
-            # Query that is empty or fails at once; such records have the portal's name alone.
-            if not body["portal_name"]:
-                return "/" not in entry.name
+        if _unknown_name(body) and entry.text is not None:
+            # Known: a cursor that SQL's DECLARE made can be executed like a portal; the record has its name alone.
             return entry.name == name and entry.text[:7].lower() == "declare"
         # Known: of a statement that SQL's PREPARE made, the log has the whole PREPARE.
-        return (
-            entry.text is not None
-            and entry.text[:7].lower() == "prepare"
-            and body["text"] is not None
-            and body["text"] in entry.text
-        )
+        prepared = entry.text is not None and entry.text[:7].lower() == "prepare" and entry.name == name
+        return bool(prepared and body["text"] and body["text"] in (entry.text or ""))
 
     def _about(self, record: Record, entry: LogEntry) -> None:
         """Who it was."""
@@ -348,6 +341,8 @@ class _Session:
             return
         if record["statement"]["protocol"] == "function_call":
             return  # Known: the log does not have the arguments of a function call, nor have we.
+        if record["statement"]["sqlstate"] == "25P02" and entry.parameters is None:
+            return  # Known: in a failed transaction the server cannot print values.
         told = record["statement"]["parameters"] or []
         logged = entry.parameters or ()
         if len(told) != len(logged) or len(told) != (record["statement"]["parameter_count"] or 0):
@@ -379,24 +374,44 @@ class _Session:
     def compare_transactions(self) -> None:
         """Two statements are in one transaction if the server's virtual transaction id says so."""
         before: tuple[int, str] | None = None
-        for record, entry in self.paired:
-            number = record["statement"]["transaction"]
+        for group, entry in self.paired:
+            numbers = [r["statement"]["transaction"] for r in group if r["statement"]["outcome"] != "skipped"]
             virtual = self._transactions[entry.pid, entry.line]
-            if number is None:
-                if record["statement"]["outcome"] != "skipped":
-                    self.found.append(f"in no transaction: {_short(record)}")
-                continue
-            # Known: in a failed transaction the server has no number any more; one query is logged but once.
-            if not virtual or virtual.endswith("/0"):
-                before = None
-                continue
-            if before is not None and entry.how != "statement":
-                same = before[1] == virtual
-                if same != (before[0] == number):
-                    self.found.append(
-                        f"transaction {before[0]} and {number}, logged {before[1]} and {virtual}: {_short(record)}"
-                    )
-            before = (number, virtual)
+            if None in numbers:
+                self.found.append(f"in no transaction: {_short(group[0])}")
+            elif before is not None and virtual and not virtual.endswith("/0"):
+                if (before[1] == virtual) != (before[0] == numbers[0]):
+                    self.found.append(f"transaction {before} before, {virtual} logged: {numbers[0]} {_short(group[0])}")
+            before = None
+            # Known: in a failed transaction the server has no id any more; one Query is logged once, though it may
+            # be in several transactions.
+            if numbers[0] == numbers[-1] and virtual and not virtual.endswith("/0"):
+                before = (numbers[-1], virtual)
+
+
+def _blocks(pid: int, records: Sequence[Record]) -> list[str]:
+    """The records about transaction blocks fit those about their statements."""
+    found = []
+    statements: dict[int, list[Record]] = defaultdict(list)
+    last = 0
+    for record in records:
+        if record["backend_pid"] != pid:
+            continue
+        if record["kind"] == "statement" and record["statement"]["outcome"] != "skipped":
+            body = record["statement"]
+            statements[body["transaction"]].append(body)
+            if not last <= body["transaction"] <= last + 1:
+                found.append(f"transaction {body['transaction']} after {last}")
+            last = body["transaction"]
+        elif record["kind"] == "transaction_end":
+            end = record["transaction_end"]
+            inside = statements[end["transaction"]]
+            # ROLLBACK of what was a COMMIT has the tag of what happened; an open block ends with its session.
+            tag = inside[-1]["command_tag"] if inside and inside[-1]["outcome"] == "ok" else None
+            outcome = {"COMMIT": "committed", "PREPARE TRANSACTION": "unknown"}.get(tag or "", "rolled_back")
+            if end["statements"] != len(inside) or end["outcome"] != outcome:
+                found.append(f"{end}, but there were {len(inside)} statements and it was {outcome}")
+    return found
 
 
 def _guess(value: str) -> str:
