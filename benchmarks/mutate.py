@@ -37,7 +37,8 @@ __all__ = ["captures"]
 CAPTURES = (ROOT / "samples", ROOT.parent / "shared" / "pcaps")
 # What memory may grow by once all captures were decoded with all settings: allocators do not give all back.
 GROWTH_MIB = 32.0
-MAX_FAILURES = 20
+# Failures of one kind are alike: the first is kept, the others are counted.
+KIND_LENGTH = 40
 
 
 def captures(paths: Sequence[Path]) -> list[list[RawFrame]]:
@@ -100,10 +101,11 @@ def keep(name: str, frames: Sequence[RawFrame]) -> Path:
 
 def explain(number: int, frames: list[RawFrame], settings: Settings, problem: str) -> None:
     """Tell of one failure, with the fewest packets."""
-    kind = problem[:40]
+    kind = problem[:KIND_LENGTH]
     few = reduced(frames, lambda some: (failure(some, settings) or "").startswith(kind))
     path = keep(f"failure-{number}", few)
-    print(f"round {number}, {settings}: {problem}\n  {len(few)} packets: {path}", flush=True)
+    which = SETTINGS.index(settings)
+    print(f"round {number}, SETTINGS[{which}]: {problem}\n  {len(few)} packets: {path}", flush=True)
 
 
 def fuzz(seed: int, count: int, sources: Sequence[list[RawFrame]]) -> int:
@@ -111,6 +113,7 @@ def fuzz(seed: int, count: int, sources: Sequence[list[RawFrame]]) -> int:
     start = time.monotonic()
     number = done = packets = failures = 0
     before = highest = 0.0
+    kinds: set[str] = set()
     warm = len(sources) * len(SETTINGS)
     for number, (frames, damage, settings) in enumerate(rounds(seed, count, sources), 1):
         done += damage
@@ -118,9 +121,9 @@ def fuzz(seed: int, count: int, sources: Sequence[list[RawFrame]]) -> int:
         problem = failure(frames, settings)
         if problem is not None:
             failures += 1
-            explain(number, frames, settings, problem)
-            if failures == MAX_FAILURES:
-                break
+            if problem[:KIND_LENGTH] not in kinds:
+                kinds.add(problem[:KIND_LENGTH])
+                explain(number, frames, settings, problem)
         if number == warm:
             before = resident_mib()
         elif number % warm == 0:

@@ -258,6 +258,7 @@ class Exchange(Replies):
 
     def lost(self, direction: i64, reason: bytes) -> None:
         self.open = True
+        self.trusting = False
         if direction == CLIENT:
             self.client_lost = True
             self.loss_epoch += 1
@@ -276,6 +277,9 @@ class Exchange(Replies):
         self.skipping = False
 
     def resumed(self, client: bool, server: bool) -> None:
+        if self.unconfirmed:
+            # The turn before this one was never confirmed.
+            self.rejected()
         self.abandon(REASON_REPLY_NOT_SEEN)
         self.finish_early()
         self.client_lost = False

@@ -431,6 +431,8 @@ class Replies(Requests):
             self.counters.resynchronised += 1
         if status == 0x49:
             self.portals = {}
+        if request is not None:
+            self.trusting = False
         if request is not None and request.kind == QUERY:
             # A simple Query destroys the unnamed statement and portal.
             self.prepared.pop(b"", None)

@@ -160,18 +160,16 @@ class Requests(Listener):
         statement = self._new_statement(PROTOCOL_SIMPLE)
         request.statement = statement
         text = self._text(raw)
+        length: i64 = end - start
         if missing > 0:
             self._mark_missing(statement, missing)
-            # The text's end is a zero byte, which does not count.
-            self._describe(
-                statement, self.analyser.analyse(text, self.standard_conforming), end - start + missing - 1
-            )
-        elif self.walsender and _is_replication_command(text):
-            self._describe(statement, self.analyser.replication_command(text), end - start)
+            length += missing - 1  # the text's end is a zero byte, which does not count
+        if self.walsender and _is_replication_command(text):
+            self._describe(statement, self.analyser.replication_command(text), length)
         elif not self._single(text):
-            self._split(request, statement, text, end - start)
+            self._split(request, statement, text, length)
         else:
-            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), end - start)
+            self._describe(statement, self.analyser.analyse(text, self.standard_conforming), length)
         self._push(request)
         self._ready_wanted()
 
@@ -201,6 +199,8 @@ class Requests(Listener):
             if at > 0:
                 item = Statement(PROTOCOL_SIMPLE, statement.offset, statement.time)
                 item.ordinal = at // 2
+                item.reasons = statement.reasons
+                item.lost = statement.lost
                 more.append(item)
             self._describe(
                 item, self.analyser.analyse(part, self.standard_conforming), self._length_as_sent(part)

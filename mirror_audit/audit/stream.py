@@ -129,6 +129,7 @@ class SessionFactory(StreamFactory):
         if flow.mid_stream and self.trust_first_segment:
             session.join(flow.start_time)
             connection.trust_first_segment()
+            session.trusting = True
         stream = SessionStream(self, session, connection)
         flow.listener = stream
         return stream

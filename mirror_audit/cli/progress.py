@@ -89,7 +89,8 @@ def summary(counters: Mapping[str, int], seconds: float) -> str:
     found = ", ".join(_count(counters, name) for name in ("sessions", "statements", "errors"))
     unseen = f"{counters.get('bytes_lost', 0):,} bytes not seen in {_count(counters, 'gaps')}"
     rate = packets / max(seconds, 1e-6)
-    lines = [f"{packets:,} {'packet' if packets == 1 else 'packets'} in {seconds:.2f} s ({rate:,.0f}/s): {found}; {unseen}"]
+    noun = "packet" if packets == 1 else "packets"
+    lines = [f"{packets:,} {noun} in {seconds:.2f} s ({rate:,.0f}/s): {found}; {unseen}"]
     dropped = [
         f"{number:,} ({_spaced(name.removeprefix('dropped_'))})"
         for name, number in counters.items()

@@ -64,7 +64,8 @@ def describe(record: Record) -> Words:
         case SessionStart() as body:
             return Words("login", _session_start(record, body), "session")
         case LoginFailed() as body:
-            return Words("refused", _joined(" ", body.sqlstate, body.message) or "given up by the client", "bad")
+            why = _joined(" ", body.sqlstate, body.message) or "given up by the client"
+            return Words("refused", why, "bad")
         case SessionEnd() as body:
             tone: Tone = "bad" if body.sqlstate is not None else "session"
             why = _joined(": ", _ENDS[body.reason], _joined(" ", body.sqlstate, body.message))
