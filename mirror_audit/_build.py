@@ -5,7 +5,7 @@
 installed package; a source tree that was never installed has no note.
 """
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final, Literal
 
 from mirror_audit import jsontext
@@ -25,7 +25,7 @@ def build_reason() -> str | None:
     if build_kind() == "compiled":
         return None
     try:
-        note = files("mirror_audit").joinpath(_NOTE).read_text(encoding="utf-8").strip()
+        note = Path(jsontext.__file__).with_name(_NOTE).read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         return "run from a source tree"
     return note or "unknown"

@@ -44,8 +44,9 @@ def write_string_slice(w: BytesWriter, buf: bytes, start: i64, end: i64) -> None
 
 
 def _write_escaped(w: BytesWriter, value: bytes) -> None:
-    # Decoding and encoding again is the cheapest full check for valid UTF-8 there is in Python.
-    value = value.decode("utf-8", "replace").encode()
+    if not value.isascii():
+        # Decoding and encoding again is the cheapest full check for valid UTF-8 there is in Python.
+        value = value.decode("utf-8", "replace").encode()
     w.append(_QUOTE)
     n: i64 = len(value)
     done: i64 = 0

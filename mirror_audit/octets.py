@@ -24,7 +24,7 @@ def i32_at(buf: bytes, at: i64) -> i64:
 def find_zero(buf: bytes, start: i64, end: i64) -> i64:
     """Where the first zero byte in buf[start:end] is, -1 if there is none. 0 <= start, end <= len(buf)."""
     # Names are short: a loop is over before a call of bytes.find has its arguments together.
-    near: i64 = start + 48
+    near: i64 = start + 16
     if near > end:
         near = end
     at: i64 = start

@@ -1,4 +1,4 @@
-"""Every sample capture gives the records in the JSON lines beside it (`pytest --update-golden` writes them anew)."""
+"""Every sample capture gives the records beside it (`pytest --update-golden` writes them anew)."""
 
 from pathlib import Path
 

@@ -23,7 +23,7 @@ from mirror_audit.audit.statement import (
     Statement,
 )
 from mirror_audit.counters import Counters
-from mirror_audit.jsontext import is_plain, write_int, write_string
+from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.octets import i32_at, u16_at, u32_at
 from mirror_audit.pgwire.types import decode_binary, type_name
 
@@ -128,7 +128,7 @@ class StatementEncoder:
         else:
             w.write(b',"prepared_name":')
             if portal is not None:
-                write_string(w, portal.statement_name)
+                write_optional(w, None if portal.declared else portal.statement_name)
                 w.write(b',"portal_name":')
                 write_string(w, portal.name)
             elif prepared is not None:
@@ -276,7 +276,7 @@ class StatementEncoder:
         )
         write_optional(w, digest)
         w.write(b',"text_base64":')
-        if is_plain(shown, 0, len(shown)) or _valid_utf8(shown):
+        if shown.isascii() or _valid_utf8(shown):
             w.write(NULL)
         else:
             write_string(w, b64encode(shown))

@@ -9,7 +9,8 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
-from mirror_audit.audit.encode import write_optional
+from mirror_audit.audit.encode import cut_utf8, write_optional
+from mirror_audit.audit.statement import COPY_NONE, Statement
 from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.pgwire.tls_hello import cipher_name, version_name
 
@@ -22,10 +23,12 @@ __all__ = [
     "write_replication",
     "write_session_end",
     "write_session_start",
+    "write_statement_progress",
     "write_transaction_end",
     "write_undecodable",
 ]
 
+_PROTOCOLS: Final = (b'"simple"', b'"extended"', b'"function_call"')
 SEVERITY: Final = 0x53
 SEVERITY_UNLOCALISED: Final = 0x56
 SQLSTATE: Final = 0x43
@@ -220,6 +223,29 @@ def write_replication(w: BytesWriter, text: bytes | None, ended: bool, octets: i
     write_optional(w, slot)
     w.write(b',"ended":true,"bytes":' if ended else b',"ended":false,"bytes":')
     write_int(w, octets)
+
+
+def write_statement_progress(
+    w: BytesWriter, statement: Statement, max_text: i64, now: i64, received: i64
+) -> None:
+    """What a running statement has come to at `now` (us); its id is written before."""
+    w.write(b'","protocol":')
+    w.write(_PROTOCOLS[statement.protocol])
+    analysis = statement.analysis
+    w.write(b',"text":')
+    write_optional(w, None if analysis is None else cut_utf8(analysis.text, max_text))
+    w.write(b',"prepared_name":')
+    prepared = statement.prepared
+    write_optional(w, None if prepared is None else prepared.name)
+    w.write(b',"running_us":')
+    running: i64 = now - statement.time
+    write_int(w, running if running > 0 else 0)
+    w.write(b',"rows":')
+    write_int(w, statement.rows if statement.copy == COPY_NONE else statement.copy_rows)
+    w.write(b',"bytes_from_client":')
+    write_int(w, statement.client_bytes)
+    w.write(b',"bytes_from_server":')
+    write_int(w, received if received > 0 else 0)
 
 
 def _direction(w: BytesWriter, client: bool) -> None:

@@ -30,8 +30,8 @@ from mirror_audit.audit.statement import (
     REASON_REPLY_NOT_SEEN,
     REASON_STATEMENT_NOT_SEEN,
     SYNC,
+    UNSEEN_NAME,
     Portal,
-    Prepared,
     Request,
     Statement,
 )
@@ -99,6 +99,10 @@ class Exchange(Replies):
             statement.server_bytes = self.message_end - self.server_mark
             self.server_mark = self.message_end
             self._finish(statement)
+            # Further Executes of the same batch may be of what failed here.
+            self.skipping = True
+            self.skipped_prepared = {} if request.prepared is None else {request.name: request.prepared}
+            self.skipped_portals = {} if request.portal is None else {request.name: request.portal}
             self.skip_to_sync()
 
     def _take_error(self, statement: Statement, buf: bytes, start: i64, end: i64) -> None:
@@ -137,7 +141,11 @@ class Exchange(Replies):
                 item.kind == PARSE and portal_name is None and item.name == request.name
             ):
                 break  # the name means something else from here on
-            elif item.kind == EXECUTE and item.name == portal_name and item.statement is not None:
+            elif (
+                item.kind == EXECUTE
+                and item.statement is not None
+                and (item.name == portal_name or item.name == UNSEEN_NAME)
+            ):
                 statement = item.statement
                 statement.portal_name = item.name
                 item.statement = None
@@ -162,9 +170,12 @@ class Exchange(Replies):
 
     def skip_to_sync(self) -> None:
         """The server reads and ignores requests up to the next Sync."""
-        self.skipping = True
-        pending_prepared: dict[bytes, Prepared] = {}
-        pending_portals: dict[bytes, Portal] = {}
+        if not self.skipping:
+            self.skipping = True
+            self.skipped_prepared = {}
+            self.skipped_portals = {}
+        pending_prepared = self.skipped_prepared
+        pending_portals = self.skipped_portals
         while self.first < len(self.queue):
             request = self.queue[self.first]
             kind: i64 = request.kind
@@ -215,7 +226,7 @@ class Exchange(Replies):
             portal = request.portal
             if prepared is not None:
                 prepared.reasons |= REASON_NAME_UNPROVEN
-                self._remember(prepared)
+                self.remember(prepared)
             elif portal is not None:
                 portal.prepared = self.prepared.get(portal.statement_name)
                 pending_portals[request.name] = portal
@@ -274,6 +285,16 @@ class Exchange(Replies):
                 if statement is not None:
                     statement.reasons |= REASON_REPLY_NOT_SEEN
                 at += 1
+            for statement in self.finished:
+                # The ParameterStatus would have come before ReadyForQuery.
+                if statement.analysis is not None:
+                    self.doubt_encoding(statement.analysis)
+            request = self.head()
+            if request is not None and request.statement is None and len(self.finished) > 0:
+                kind: i64 = request.kind
+                if kind == SYNC or (kind == QUERY and self.walsender):
+                    # Its commit could still fail, or its next result come.
+                    self.finished[len(self.finished) - 1].reasons |= REASON_REPLY_NOT_SEEN
         self.skipping = False
 
     def resumed(self, client: bool, server: bool) -> None:
@@ -286,6 +307,7 @@ class Exchange(Replies):
         self.server_lost = False
         self.out_of_step = False
         self.unconfirmed = True
+        self.sent_ahead = False
         self.client_mark = self.message_offset
 
     def rejected(self) -> None:

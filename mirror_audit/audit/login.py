@@ -230,8 +230,12 @@ class Login(Exchange):
             identity.server_version = value
             identity.changed()
         elif name == b"application_name":
-            identity.application = value
-            identity.changed()
+            if len(self.finished) > 0:
+                # It holds from the next statement on; those that are over have yet to be told.
+                self.reported[name] = value
+            else:
+                identity.application = value
+                identity.changed()
         elif name == b"standard_conforming_strings":
             self.standard_conforming = value != b"off"
         elif name == b"client_encoding":

@@ -12,8 +12,6 @@ from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analysis
 from mirror_audit.audit.requests import Requests
-from mirror_audit.audit.sqlfacts import DEALLOCATE, DEALLOCATE_ALL, DISCARD_ALL, PREPARE
-from mirror_audit.audit.sqlfacts import EXECUTE as SQL_EXECUTE
 from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
@@ -32,6 +30,7 @@ from mirror_audit.audit.statement import (
     OUTCOME_SUSPENDED,
     OUTCOME_UNKNOWN,
     PARSE,
+    PROTOCOL_FUNCTION_CALL,
     PROTOCOL_SIMPLE,
     QUERY,
     REASON_NAME_UNPROVEN,
@@ -47,6 +46,9 @@ from mirror_audit.audit.statement import (
 )
 
 __all__ = ["Replies"]
+
+# The tags of statements that may change settings or names; a SELECT may call set_config.
+_MAY_SET: Final = (b"SET", b"RESET", b"DISCARD", b"PREPARE", b"DEALLOCATE", b"SELECT")
 
 # How far into a text a SET client_encoding or SET NAMES is looked for.
 MAX_SET_BYTES: Final = 4096
@@ -72,12 +74,13 @@ class Replies(Requests):
     # -- what can come at any time ----------------------------------------------------------------------
 
     def notice_response(self, buf: bytes, start: i64, end: i64) -> None:
-        self._asynchronous()
+        self.asynchronous()
 
     def notification_response(self, process_id: i64, channel: bytes) -> None:
-        self._asynchronous()
+        self.asynchronous()
 
-    def _asynchronous(self) -> None:
+    def asynchronous(self) -> None:
+        """A message that answers nothing, if nothing was asked."""
         if self.first >= len(self.queue) and self.orphan is None:
             self.server_mark = self.message_end  # no statement's answer
 
@@ -100,18 +103,7 @@ class Replies(Requests):
         self._pop()
         prepared = request.prepared
         if prepared is not None:
-            self._remember(prepared)
-
-    def _remember(self, prepared: Prepared) -> None:
-        table = self.prepared
-        if self.unconfirmed and len(self.unconfirmed_names) <= self.exchange_limits.max_prepared:
-            self.unconfirmed_names.append(prepared.name)
-        if prepared.name in table:
-            del table[prepared.name]
-        elif len(table) >= self.exchange_limits.max_prepared:
-            del table[next(iter(table))]
-            self.counters.prepared_evicted += 1
-        table[prepared.name] = prepared
+            self.remember(prepared)
 
     def bind_complete(self) -> None:
         request = self.head()
@@ -124,11 +116,7 @@ class Replies(Requests):
         if portal is None:
             return
         portal.prepared = self.prepared.get(portal.statement_name)
-        table = self.portals
-        if portal.name not in table and len(table) >= self.exchange_limits.max_portals:
-            del table[next(iter(table))]
-            self.counters.portals_evicted += 1
-        table[portal.name] = portal
+        self.keep_portal(portal)
 
     def close_complete(self) -> None:
         request = self.head()
@@ -245,6 +233,7 @@ class Replies(Requests):
         statement.text_length = prepared.text_length
         statement.reasons |= prepared.reasons
         statement.lost += prepared.lost
+        statement.text_cut = prepared.cut
         if prepared.loss_epoch != self.loss_epoch:
             statement.reasons |= REASON_NAME_UNPROVEN
 
@@ -347,13 +336,13 @@ class Replies(Requests):
 
     def _finish(self, statement: Statement) -> None:
         analysis = statement.analysis
+        if (analysis is None or statement.text_cut) and self.hides_effect(statement):
+            self.loss_epoch += 1
         if analysis is not None:
             if analysis.effect != 0:
-                self._names(statement, analysis)
+                self.take_names(statement, analysis)
             if statement.outcome == OUTCOME_UNKNOWN:
-                text = analysis.text[:MAX_SET_BYTES].lower()
-                if text.find(b"encoding") >= 0 or text.find(b"names") >= 0:
-                    self.codec_unproven = True  # until a ParameterStatus tells
+                self.doubt_encoding(analysis)
         self.finished.append(statement)
         if len(self.finished) >= self.exchange_limits.max_finished:
             if self.unconfirmed:
@@ -362,40 +351,20 @@ class Replies(Requests):
                 self.counters.statements_emitted_early += 1
                 self.finish_early()
 
-    def _names(self, statement: Statement, analysis: Analysis) -> None:
-        """PREPARE, EXECUTE, DEALLOCATE and DISCARD ALL: they share their names with Parse, and at once."""
-        effect: i64 = analysis.effect
-        name = analysis.effect_name
-        if effect == SQL_EXECUTE and name is not None:
-            prepared = self.prepared.get(name)
-            if prepared is not None:
-                statement.inner = prepared.analysis
-                statement.reasons |= prepared.reasons
-                statement.lost += prepared.lost
-                if prepared.loss_epoch != self.loss_epoch:
-                    statement.reasons |= REASON_NAME_UNPROVEN
-            elif statement.outcome == OUTCOME_OK:
-                statement.reasons |= REASON_STATEMENT_NOT_SEEN
-        elif effect == PREPARE or effect == DEALLOCATE or effect == DEALLOCATE_ALL or effect == DISCARD_ALL:
-            outcome: i64 = statement.outcome
-            if outcome == OUTCOME_UNKNOWN:
-                self.loss_epoch += 1  # any name may mean something else now, or not
-            elif outcome != OUTCOME_OK:
-                return
-            inner = analysis.inner
-            if effect == PREPARE:
-                if name is not None and inner is not None:
-                    prepared = Prepared(name, inner, len(inner.text), b"")
-                    prepared.loss_epoch = self.loss_epoch
-                    prepared.reasons = REASON_NAME_UNPROVEN if outcome == OUTCOME_UNKNOWN else 0
-                    self._remember(prepared)
-            elif outcome == OUTCOME_OK:
-                if effect == DISCARD_ALL:
-                    self.portals = {}
-                if effect != DEALLOCATE:
-                    self.prepared = {}
-                elif name is not None:
-                    self.prepared.pop(name, None)
+    def doubt_encoding(self, analysis: Analysis) -> None:
+        """What a statement with this text made of client_encoding was not seen."""
+        text = analysis.text[:MAX_SET_BYTES].lower()
+        if text.find(b"encoding") >= 0 or text.find(b"names") >= 0:
+            self.codec_unproven = True  # until a ParameterStatus tells
+
+    def hides_effect(self, statement: Statement) -> bool:
+        """Whether a statement whose text was not all seen may have changed names or settings."""
+        if statement.outcome == OUTCOME_UNKNOWN:
+            return True
+        if statement.outcome != OUTCOME_OK or statement.protocol == PROTOCOL_FUNCTION_CALL:
+            return False
+        tag = statement.tag
+        return len(tag) == 0 or tag.startswith(_MAY_SET)
 
     def ready_for_query(self, status: i64) -> None:
         if not self.open:
@@ -428,6 +397,8 @@ class Replies(Requests):
         if self.unconfirmed:
             self.unconfirmed = False
             self.unconfirmed_names = []
+            if self.sent_ahead:
+                self.pipelined = True
             self.counters.resynchronised += 1
         if status == 0x49:
             self.portals = {}

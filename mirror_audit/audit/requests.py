@@ -11,6 +11,16 @@ from mypy_extensions import i64
 from mirror_audit.audit.analysis import Analyser, Analysis
 from mirror_audit.audit.encodings import to_utf8
 from mirror_audit.audit.scanner import split_statements
+from mirror_audit.audit.sqlfacts import (
+    CLOSE,
+    CLOSE_ALL,
+    DEALLOCATE,
+    DEALLOCATE_ALL,
+    DECLARE_CURSOR,
+    DISCARD_ALL,
+    PREPARE,
+)
+from mirror_audit.audit.sqlfacts import EXECUTE as SQL_EXECUTE
 from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
@@ -20,6 +30,8 @@ from mirror_audit.audit.statement import (
     DESCRIBE_STATEMENT,
     EXECUTE,
     FUNCTION_CALL,
+    OUTCOME_OK,
+    OUTCOME_UNKNOWN,
     PARSE,
     PROTOCOL_EXTENDED,
     PROTOCOL_FUNCTION_CALL,
@@ -28,8 +40,10 @@ from mirror_audit.audit.statement import (
     REASON_BYTES_LOST,
     REASON_ENCODING_UNPROVEN,
     REASON_FIRST_SEGMENT_TRUSTED,
+    REASON_NAME_UNPROVEN,
     REASON_OVER_LIMIT,
     REASON_REPLY_NOT_SEEN,
+    REASON_STATEMENT_NOT_SEEN,
     SYNC,
     UNSEEN_NAME,
     Portal,
@@ -45,6 +59,8 @@ __all__ = ["NEARBY", "ExchangeLimits", "Requests"]
 SEMICOLON: Final = b";"
 # How far back the statement is looked for that COPY data or a loss belongs to.
 NEARBY: Final = 64
+# What a Bind without parameters has behind its names: no formats, no values.
+NO_VALUES: Final = b"\x00\x00\x00\x00"
 # PostgreSQL manual, "Streaming Replication Protocol". SHOW is the only command there that is SQL as well.
 _REPLICATION_COMMANDS: Final = (
     b"ALTER_REPLICATION_SLOT",
@@ -94,11 +110,14 @@ class Requests(Listener):
         self.unconfirmed_names: list[bytes] = []  # prepared while `unconfirmed`
         self.reply_missing: i64 = 0  # bytes that the reply at hand has lost
         self.skipping: bool = False  # after an error, up to the next Sync
+        self.skipped_prepared: dict[bytes, Prepared] = {}  # what was skipped since
+        self.skipped_portals: dict[bytes, Portal] = {}
         self.copying_in: bool = False
         self.open: bool = False  # replies are expected to match requests
         self.client_lost: bool = False
         self.server_lost: bool = False
         self.unconfirmed: bool = False
+        self.sent_ahead: bool = False  # it seems to be `pipelined`, but that is as unconfirmed
         self.trusting: bool = False  # the first segment of a capture was taken for a message's start
         self.loss_epoch: i64 = 0
         self.client_mark: i64 = 0  # client bytes before this belong to earlier statements
@@ -163,6 +182,7 @@ class Requests(Listener):
         length: i64 = end - start
         if missing > 0:
             self._mark_missing(statement, missing)
+            statement.text_cut = True
             length += missing - 1  # the text's end is a zero byte, which does not count
         if self.walsender and _is_replication_command(text):
             self._describe(statement, self.analyser.replication_command(text), length)
@@ -175,12 +195,10 @@ class Requests(Listener):
 
     def _single(self, text: bytes) -> bool:
         """True if the text is certainly one statement: at most one semicolon, at its end."""
-        last: i64 = len(text) - 1
-        if last >= 0 and text[last] == 0x3B:
-            text = text[:last]
-        if SEMICOLON not in text:
+        at: i64 = text.find(SEMICOLON)
+        if at < 0 or at == len(text) - 1:
             return True
-        return len(text[text.find(SEMICOLON) + 1 :].strip(b" \t\r\n\f\v;")) == 0
+        return len(text[at + 1 :].strip(b" \t\r\n\f\v;")) == 0
 
     def _split(self, request: Request, statement: Statement, text: bytes, length: i64) -> None:
         bounds: list[int] = []
@@ -218,11 +236,13 @@ class Requests(Listener):
                 pass
         return len(text)
 
-    def parse(self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64) -> None:
+    def parse(
+        self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64, cut: bool
+    ) -> None:
         name = name[:MAX_NAME_BYTES]
         text = self._text(buf[start:end])
-        # If the message lost its end, how much of that was text is not known.
-        length: i64 = -1 if missing > 0 else end - start
+        # If the text lost its end, how much of what is missing was text is not known.
+        length: i64 = -1 if cut else end - start
         prepared = Prepared(name, self.analyser.analyse(text, self.standard_conforming), length, oids)
         prepared.loss_epoch = self.loss_epoch
         if self.codec_unproven and not text.isascii():
@@ -231,6 +251,7 @@ class Requests(Listener):
             prepared.reasons |= REASON_FIRST_SEGMENT_TRUSTED
         if missing > 0:
             prepared.lost = missing
+            prepared.cut = cut
             prepared.reasons |= REASON_BYTES_LOST
         request = Request(PARSE, name)
         request.prepared = prepared
@@ -331,14 +352,19 @@ class Requests(Listener):
 
     def _ready_wanted(self) -> None:
         """A request was sent that ends in a ReadyForQuery."""
-        if self.outstanding_ready > 0 and not self.server_lost:
-            self.pipelined = True
+        if self.outstanding_ready > 0:
+            if self.unconfirmed:
+                self.sent_ahead = True
+            elif not self.server_lost:
+                self.pipelined = True
         self.outstanding_ready += 1
 
     def _new_statement(self, protocol: i64) -> Statement:
         statement = Statement(protocol, self.message_offset, self.message_time)
         if self.trusting:
             statement.reasons = REASON_FIRST_SEGMENT_TRUSTED
+        if protocol != PROTOCOL_EXTENDED:
+            self.client_mark = self.message_offset  # what came before it is none of its parts
         statement.client_bytes = self.message_end - self.client_mark
         self.client_mark = self.message_end
         return statement
@@ -352,6 +378,76 @@ class Requests(Listener):
     def _mark_missing(self, statement: Statement, missing: i64) -> None:
         statement.lost += missing
         statement.reasons |= REASON_BYTES_LOST
+
+    # -- names ------------------------------------------------------------------------------------------
+
+    def remember(self, prepared: Prepared) -> None:
+        """A prepared statement exists from now on."""
+        table = self.prepared
+        if self.unconfirmed and len(self.unconfirmed_names) <= self.exchange_limits.max_prepared:
+            self.unconfirmed_names.append(prepared.name)
+        if prepared.name in table:
+            del table[prepared.name]
+        elif len(table) >= self.exchange_limits.max_prepared:
+            del table[next(iter(table))]
+            self.counters.prepared_evicted += 1
+        table[prepared.name] = prepared
+
+    def keep_portal(self, portal: Portal) -> None:
+        """A portal exists from now on."""
+        table = self.portals
+        if portal.name not in table and len(table) >= self.exchange_limits.max_portals:
+            del table[next(iter(table))]
+            self.counters.portals_evicted += 1
+        table[portal.name] = portal
+
+    def take_names(self, statement: Statement, analysis: Analysis) -> None:
+        """PREPARE, EXECUTE, DEALLOCATE and DISCARD ALL: they share their names with Parse, and at once."""
+        effect: i64 = analysis.effect
+        name = analysis.effect_name
+        if effect == SQL_EXECUTE and name is not None:
+            prepared = self.prepared.get(name)
+            if prepared is not None:
+                statement.inner = prepared.analysis
+                statement.reasons |= prepared.reasons
+                statement.lost += prepared.lost
+                if prepared.loss_epoch != self.loss_epoch:
+                    statement.reasons |= REASON_NAME_UNPROVEN
+            elif statement.outcome == OUTCOME_OK:
+                statement.reasons |= REASON_STATEMENT_NOT_SEEN
+        elif effect == DECLARE_CURSOR or effect == CLOSE or effect == CLOSE_ALL:
+            # A cursor is a portal, whoever made it.
+            if statement.outcome == OUTCOME_OK and effect == CLOSE_ALL:
+                self.portals = {}
+            elif statement.outcome == OUTCOME_OK and name is not None:
+                self.portals.pop(name, None)
+                if effect == DECLARE_CURSOR:
+                    prepared = Prepared(b"", analysis, statement.text_length, b"")
+                    prepared.loss_epoch = self.loss_epoch
+                    portal = Portal(name, b"", NO_VALUES, 0)
+                    portal.declared = True
+                    portal.prepared = prepared
+                    self.keep_portal(portal)
+        elif effect == PREPARE or effect == DEALLOCATE or effect == DEALLOCATE_ALL or effect == DISCARD_ALL:
+            outcome: i64 = statement.outcome
+            if outcome == OUTCOME_UNKNOWN:
+                self.loss_epoch += 1  # any name may mean something else now, or not
+            elif outcome != OUTCOME_OK:
+                return
+            inner = analysis.inner
+            if effect == PREPARE:
+                if name is not None and inner is not None:
+                    prepared = Prepared(name, inner, len(inner.text), b"")
+                    prepared.loss_epoch = self.loss_epoch
+                    prepared.reasons = REASON_NAME_UNPROVEN if outcome == OUTCOME_UNKNOWN else 0
+                    self.remember(prepared)
+            elif outcome == OUTCOME_OK:
+                if effect == DISCARD_ALL:
+                    self.portals = {}
+                if effect != DEALLOCATE:
+                    self.prepared = {}
+                elif name is not None:
+                    self.prepared.pop(name, None)
 
 
 def _is_replication_command(text: bytes) -> bool:

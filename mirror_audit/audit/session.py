@@ -13,11 +13,11 @@ from mirror_audit.audit.encode import (
     command_rows,
     cut_utf8,
     parameter_text,
-    write_optional,
 )
 from mirror_audit.audit.encode_session import (
     write_replication,
     write_session_end,
+    write_statement_progress,
     write_transaction_end,
 )
 from mirror_audit.audit.envelope import (
@@ -36,7 +36,6 @@ from mirror_audit.audit.sqlfacts import (
 )
 from mirror_audit.audit.statement import (
     COPY_BOTH,
-    COPY_NONE,
     OUTCOME_ERROR,
     OUTCOME_OK,
     OUTCOME_SKIPPED,
@@ -57,7 +56,6 @@ from mirror_audit.audit.transactions import (
     Transactions,
 )
 from mirror_audit.counters import Counters
-from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.packet.flow import Flow
 from mirror_audit.packet.sequence import SEQUENCE_MASK
 from mirror_audit.packet.streams import (
@@ -124,8 +122,9 @@ class Session(Login):
             analysis = statement.analysis
             if (
                 statement.outcome == OUTCOME_OK
-                and (analysis is None or analysis.effect == 0)
-                and (analysis is not None or len(statement.tag) > 0)
+                and analysis is not None
+                and analysis.effect == 0
+                and not statement.text_cut
             ):
                 self.finished = []
                 transactions.number += 1
@@ -140,7 +139,11 @@ class Session(Login):
         self._settle(status)
         if len(self.reported) > 0:
             for name in self.reported:
-                self.settings.report(name, self.reported[name], status == IDLE)
+                if name == b"application_name":
+                    self.identity.application = self.reported[name]
+                    self.identity.changed()
+                else:
+                    self.settings.report(name, self.reported[name], status == IDLE)
             self.reported = {}
         self.losses.settle(self.client_lost, self.server_lost)
 
@@ -159,7 +162,8 @@ class Session(Login):
         failed: bool = False
         for statement in finished:
             left -= 1
-            failed = statement.outcome == OUTCOME_ERROR
+            if statement.outcome != OUTCOME_SKIPPED:
+                failed = statement.outcome == OUTCOME_ERROR
             statement.before = current
             if statement.outcome != OUTCOME_SKIPPED and statement.outcome != OUTCOME_UNKNOWN:
                 if not transactions.running:
@@ -181,7 +185,13 @@ class Session(Login):
         """The server's own word on the transaction, which may differ from what the statements told."""
         transactions = self.transactions
         if status == IDLE:
-            if transactions.block:
+            if transactions.block and transactions.implicit:
+                # Its end is the Sync: what did not fail is committed.
+                committed: bool = transactions.status != FAILED
+                outcome = b"committed" if committed else b"rolled_back"
+                self._end_block(outcome, self.client_mark, self.time, 0)
+                self.settings.transaction_ended(committed)
+            elif transactions.block:
                 # It ended by a statement that was not seen or not understood.
                 self._end_block(b"unknown", self.client_mark, self.time, 0)
                 self.settings.forget()
@@ -190,6 +200,8 @@ class Session(Login):
             transactions.end()
         elif not transactions.block:
             transactions.open_block(self.time)
+            # From PostgreSQL 17 on, a Query in a pipeline without Sync runs in a block that nobody began.
+            transactions.implicit = self.startup_seen and self.total_lost == 0
         transactions.status = status
 
     def _take_effect(self, statement: Statement, status: i64) -> None:
@@ -201,6 +213,8 @@ class Session(Login):
             if not transactions.block:
                 self.settings.transaction_ended(False)
             return
+        if (analysis is None or statement.text_cut) and self.hides_effect(statement):
+            self.settings.forget()
         if statement.outcome != OUTCOME_OK:
             if effect != 0 and statement.outcome == OUTCOME_UNKNOWN:
                 self.settings.forget()  # whether it took effect was not seen
@@ -268,8 +282,7 @@ class Session(Login):
         if statement.reasons != 0 or statement.lost != 0:
             counters.statements_incomplete += 1
         rows: i64 = command_rows(statement.tag)
-        if rows > 0:
-            self.total_rows += rows
+        self.total_rows += statement.rows if rows < 0 else rows
         statement.role = self.settings.role()
         statement.search_path = self.settings.path()
         identity = self.identity
@@ -325,27 +338,10 @@ class Session(Login):
         w = writer.begin(KIND_STATEMENT_PROGRESS, flow, statement.time, sequence, ordinal, identity.json())
         w.write(b'"statement_id":"')
         writer.write_id(flow, statement.time, sequence, KIND_STATEMENT, statement.ordinal)
-        w.write(b'","protocol":')
-        w.write(_PROTOCOLS[statement.protocol])
-        analysis = statement.analysis
-        w.write(b',"text":')
-        if analysis is None:
-            w.write(b"null")
-        else:
-            write_string(w, cut_utf8(analysis.text, self.encoder.limits.max_text))
-        w.write(b',"prepared_name":')
-        prepared = statement.prepared
-        write_optional(w, None if prepared is None else prepared.name)
-        w.write(b',"running_us":')
-        running: i64 = now - statement.time
-        write_int(w, running if running > 0 else 0)
-        w.write(b',"rows":')
-        write_int(w, statement.rows if statement.copy == COPY_NONE else statement.copy_rows)
-        w.write(b',"bytes_from_client":')
-        write_int(w, statement.client_bytes)
-        w.write(b',"bytes_from_server":')
         received: i64 = self.flow.server.next - self.server_mark
-        write_int(w, received if statement.started and received > 0 else 0)
+        write_statement_progress(
+            w, statement, self.encoder.limits.max_text, now, received if statement.started else 0
+        )
         writer.end()
 
     # -- losses -----------------------------------------------------------------------------------------
@@ -365,6 +361,11 @@ class Session(Login):
 
     def lost(self, direction: i64, reason: bytes) -> None:
         super().lost(direction, reason)
+        if self.on_trial:
+            # Nothing has shown that this is PostgreSQL, and nothing will.
+            self.flow.ignored = True
+            self.counters.dropped_not_postgresql += 1
+            return
         if reason == b"joined_mid_stream":
             if not self.started:
                 self.join(self.flow.start_time)
@@ -407,6 +408,8 @@ class Session(Login):
                 self._end(statement, OUTCOME_OK)
         elif kind == 0x45:
             self.reply_missing = missing
+        elif kind == 0x41 or kind == 0x4E:
+            self.asynchronous()
         elif kind == 0x53:
             # It may have been session_authorization or client_encoding.
             self.settings.forget()

@@ -1,18 +1,17 @@
 """What libpg_query tells of a statement: class, tables, fingerprint, normalised text, effect on the session.
 
-The only module that knows postgast, which is young: it uses its fingerprint, its normaliser and the library
-that it carries, and reads libpg_query's JSON parse tree itself (postgast's protobuf decoder gives up at a
-hundred levels, JSON at some four hundred). `facts` must be given skeletons (see `audit.scanner`), so
+It reads libpg_query's JSON parse tree (a protobuf decoder gives up at a hundred levels, JSON at some four
+hundred). `facts` must be given skeletons (see `audit.scanner`), so
 nothing in them can hold a value of the statement. Effects are what the text itself says: a function that
 calls set_config, or sets a variable for itself, goes unseen.
 """
 
-import importlib
 import json
 import re
 from dataclasses import dataclass
 from typing import Any, Final
 
+from mirror_audit.audit import libpgquery
 from mirror_audit.audit.lexer import NSTRING, STRING
 from mirror_audit.audit.nesting import nesting
 from mirror_audit.audit.parsetree import Node, Tables, class_of
@@ -60,11 +59,6 @@ __all__ = [
     "facts",
     "mask_normalized",
 ]
-
-# Not by an import statement: a stub of postgast 0.2.0 is no valid Python (a member named None), and mypyc
-# stops at it when it follows the imports of a compiled module to here.
-postgast: Any = importlib.import_module("postgast")
-_lib: Any = importlib.import_module("postgast.native").lib
 
 MAX_SQL_BYTES: Final = 32 * 1024  # libpg_query's normaliser is quadratic in the length of a target list
 MAX_NESTING: Final = 400
@@ -149,12 +143,11 @@ def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
     if statements is None:
         # An unterminated text has a skeleton with a lone quote at its end.
         return Facts(parsed=False, normalized=mask_normalized(skeleton.removesuffix(b" '")))
-    sql = skeleton.decode("utf-8", "replace")
-    try:
-        fingerprint = postgast.fingerprint(sql).hex.encode()
-        # Of other statements it misplaces some literals and leaves the rest.
-        normalized = postgast.normalize(sql).encode() if _all_plannable(statements) else skeleton
-    except (postgast.PgQueryError, ValueError):
+    sql = skeleton.decode("utf-8", "replace").encode()
+    fingerprint = libpgquery.fingerprint(sql)
+    # Of other statements libpg_query misplaces some literals and leaves the rest.
+    normalized = libpgquery.normalize(sql) if _all_plannable(statements) else skeleton
+    if fingerprint is None or normalized is None:
         return Facts(parsed=False, normalized=mask_normalized(skeleton))
     found = Tables()
     for statement in statements:
@@ -215,15 +208,13 @@ def _parse(text: bytes) -> list[Node] | None:
     if b"\0" in text:
         return None
     # libpg_query does not check the encoding, but cuts long identifiers by it.
-    result = _lib.pg_query_parse(text.decode("utf-8", "replace").encode())
+    parsed = libpgquery.parse_json(text.decode("utf-8", "replace").encode())
+    if parsed is None:
+        return None
     try:
-        if result.error:
-            return None
-        tree = json.loads(result.parse_tree.decode("utf-8", "replace"))
+        tree = json.loads(parsed.decode("utf-8", "replace"))
     except (RecursionError, ValueError):
         return None
-    finally:
-        _lib.pg_query_free_parse_result(result)
     return [raw["stmt"] for raw in tree["stmts"] if raw.get("stmt")]
 
 

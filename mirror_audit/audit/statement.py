@@ -100,6 +100,7 @@ class Prepared:
         self.oids = oids
         self.reasons: i64 = 0
         self.lost: i64 = 0
+        self.cut: bool = False  # the text lost its end
         # Two losses of the client's bytes apart, a name may mean another statement.
         self.loss_epoch: i64 = 0
 
@@ -114,6 +115,7 @@ class Portal:
         self.missing: i64 = missing
         self.codec: str | None = None  # of the client encoding when it was bound, if that is not UTF-8
         self.prepared: Prepared | None = None
+        self.declared: bool = False  # by DECLARE CURSOR, not by Bind
 
 
 class Statement:
@@ -127,6 +129,7 @@ class Statement:
         self.from_server: bool = False  # `offset` counts the server's bytes: the request was not seen
         self.analysis: Analysis | None = None
         self.text_length: i64 = -1
+        self.text_cut: bool = False  # not all of the text was seen: it may do more than it says
         self.inner: Analysis | None = None  # the text behind an SQL-level EXECUTE
         self.prepared: Prepared | None = None
         self.portal: Portal | None = None

@@ -29,6 +29,7 @@ class Transactions:
         self.number: i64 = 0
         self.running: bool = False
         self.block: bool = False
+        self.implicit: bool = False  # the block was begun by no statement
         self.statements: i64 = 0
         self.start: i64 = 0
 
@@ -44,6 +45,7 @@ class Transactions:
             self.begin()
         if not self.block:
             self.block = True
+            self.implicit = False
             self.start = time
 
     def end(self) -> None:

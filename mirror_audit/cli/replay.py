@@ -164,7 +164,8 @@ def _run(
 ) -> int:
     start = time.monotonic()
     # Records make no reference cycles; looking for some every 700 objects costs a tenth of the time.
-    gc.set_threshold(50_000, 20, 100)
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
     pipeline = Pipeline(settings, outputs.write)
     bad_files = 0
     with _interruptible() as interrupted:

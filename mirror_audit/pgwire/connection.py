@@ -127,7 +127,8 @@ class Connection(Opening):
         else:
             self.tail = b""
             self.tail_ends_at = -1
-            if not self.server_lost and not self.backend.gap(length):
+            if self.server_may_resume or (not self.server_lost and not self.backend.gap(length)):
+                # If it was about to resume, the answer that would have confirmed it is what was lost.
                 self._lose_server(b"bytes_lost")
             self._after_backend()
 
@@ -291,10 +292,13 @@ class Connection(Opening):
                 self.server_lost = False
                 self.backend.reset()
             return
+        self.server_may_resume = False  # the answer to an earlier turn did not come
         if self.listener.pipelined and boundary != QUIET:
             return
         if self.server_lost:
-            if len(self.tail) > 0 and not self._tail_is_ready():
+            # Nothing seen behind a hole will do if the client was never lost; else the order in which the two
+            # sides spoke is a guess.
+            if (len(self.tail) > 0 or self.client_lost) and not self._tail_is_ready():
                 return
         elif not self.server_idle or not self.backend.at_boundary():
             return

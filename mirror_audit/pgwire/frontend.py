@@ -84,7 +84,7 @@ class FrontendReader:
         if stop < 0:
             if missing == 0:
                 return False
-            self.listener.parse(name, buf, text, end, b"", missing)
+            self.listener.parse(name, buf, text, end, b"", missing, True)
             return True
         oids = b""
         if missing == 0:
@@ -94,7 +94,7 @@ class FrontendReader:
             if stop + 3 + count * 4 > end:
                 return False
             oids = buf[stop + 3 : stop + 3 + count * 4]
-        self.listener.parse(name, buf, text, stop, oids, 0)
+        self.listener.parse(name, buf, text, stop, oids, missing, False)
         return True
 
     def _bind(self, buf: bytes, start: i64, end: i64, missing: i64) -> bool:

@@ -80,8 +80,10 @@ class Listener:
     def query(self, buf: bytes, start: i64, end: i64, missing: i64) -> None:
         """Query: its text."""
 
-    def parse(self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64) -> None:
-        """Parse: its text, and the type OIDs, four bytes each, network order."""
+    def parse(
+        self, name: bytes, buf: bytes, start: i64, end: i64, oids: bytes, missing: i64, cut: bool
+    ) -> None:
+        """Parse: its text, and the type OIDs, four bytes each. `cut`: the text lost its end."""
 
     def bind(self, portal: bytes, statement: bytes, values: bytes, missing: i64) -> None:
         """Bind: `values` is the body from the parameter format codes on."""

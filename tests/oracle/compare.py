@@ -158,7 +158,8 @@ def _blocks(pid: int, records: Sequence[Record]) -> list[str]:
         elif record["kind"] == "transaction_end":
             end = record["transaction_end"]
             inside = statements[end["transaction"]]
-            if end["transaction"] not in open_blocks:
+            # AND CHAIN opens a block in which there may be no statement any more.
+            if inside and end["transaction"] not in open_blocks:
                 found.append(f"{end} ends nothing")
             open_blocks.discard(end["transaction"])
             # ROLLBACK of what was a COMMIT has the tag of what happened; an open block ends with its session.

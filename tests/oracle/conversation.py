@@ -5,12 +5,13 @@ with. Objects are temporary, so that sessions do not wait for each other.
 """
 
 import random
+from collections.abc import Callable
 
 from tests.oracle.raw import RawClient
 from tests.oracle.texts import COPY, EXTENDED, NAMES, PORTALS, SETUP, SIMPLE, TYPES
 from tests.support import pgmsg
 
-__all__ = ["talk_raw"]
+__all__ = ["PECULIAR", "talk_raw"]
 
 
 class _Raw:
@@ -64,10 +65,10 @@ class _Raw:
     def strange(self) -> bytes:
         """A message that a driver would not send here.
 
-        The unnamed portal is left alone: if it is that of a simple Query which failed in a transaction block,
-        the server looks at memory that it has freed (PostgreSQL 15 and 18 end with a segmentation fault).
+        The unnamed portal and the cursors of SQL's DECLARE are left alone: after a failed simple Query or
+        FETCH the server may look at memory that it has freed (15 and 18 end with a segmentation fault).
         """
-        name, portal = self.rng.choice((*NAMES, "nobody")), self.rng.choice(("p1", "p2", "c1", "nobody"))
+        name, portal = self.rng.choice((*NAMES, "nobody")), self.rng.choice(("p1", "p2", "nobody"))
         choice = self.rng.randrange(8)
         if choice == 0:
             return self.parse(name)
@@ -210,3 +211,82 @@ def talk_raw(client: RawClient, seed: int, steps: int, version: int) -> None:
         client.send(pgmsg.query("select pg_terminate_backend(pg_backend_pid())"))
         client.until_ready()
     client.close(politely=ending != 1)
+
+
+def _encodings(client: RawClient) -> None:
+    client.ask(pgmsg.query(b"select '\xff'"))
+    client.ask(pgmsg.parse(b"select '\xff'"), pgmsg.bind(), pgmsg.execute(), pgmsg.sync())
+    for name, codec, word in (("latin1", "latin-1", "café"), ("sjis", "shift_jis", "表示")):
+        encoded = word.encode(codec)
+        client.ask(pgmsg.query(f"set client_encoding to {name}"))
+        client.ask(pgmsg.query(b"select '" + encoded + b"'; select 2"))
+        client.ask(
+            pgmsg.parse(b"select $1::text || '" + encoded + b"'"),
+            pgmsg.bind([encoded]),
+            pgmsg.execute(),
+            pgmsg.sync(),
+        )
+    client.ask(pgmsg.query("set client_encoding to utf8; set standard_conforming_strings = off"))
+    client.ask(pgmsg.query(r"select 'a\'; b'; select 2"))
+
+
+def _names(client: RawClient) -> None:
+    """One name space for SQL's PREPARE and Parse, one for SQL's DECLARE and Bind."""
+
+    def use(name: str, value: str) -> list[bytes]:
+        return [pgmsg.bind([value], name=name), pgmsg.execute()]
+
+    def execute(text: str) -> list[bytes]:
+        return [pgmsg.parse(text), pgmsg.bind(), pgmsg.execute()]
+
+    batch = [*execute("prepare x (int4) as select $1 + 1"), pgmsg.describe("x"), *use("x", "5")]
+    client.ask(*batch, *execute("deallocate x"), *use("x", "6"), pgmsg.sync())
+    client.ask(pgmsg.parse("select 1 / $1::int", "y"), pgmsg.sync())
+    for text in ("execute y(1)", "execute y(0)", "deallocate y", "execute y(1)"):
+        client.ask(pgmsg.query(text))
+    client.ask(*use("y", "1"), pgmsg.sync())
+    client.ask(pgmsg.query("begin"))
+    client.ask(pgmsg.query("declare c cursor for select generate_series(1, 5)"))
+    client.ask(pgmsg.execute("c", 2), pgmsg.execute("c"), pgmsg.sync())
+    client.ask(pgmsg.query("rollback; begin"))
+    walk = [pgmsg.parse("select generate_series(1, 9)"), pgmsg.bind(portal="p"), pgmsg.execute("p", 2)]
+    client.ask(*walk, pgmsg.sync())
+    client.ask(pgmsg.query("fetch 3 from p"))
+    client.ask(pgmsg.execute("p", 2), pgmsg.sync())
+    client.ask(pgmsg.query("close p"))
+    client.ask(pgmsg.execute("p"), pgmsg.sync())
+
+
+def _failed_batches(client: RawClient) -> None:
+    """What is skipped behind an error has its text and values nevertheless."""
+    two = [pgmsg.bind(["1"], name="s"), pgmsg.execute(), pgmsg.bind(["2"], name="s"), pgmsg.execute()]
+    client.ask(pgmsg.parse("select * from nowhere where a = $1", "s"), *two, pgmsg.sync())
+    client.ask(pgmsg.parse("select 1 / $1::int", "s"), pgmsg.sync())
+    client.ask(pgmsg.bind(["x"], portal="p", name="s"), pgmsg.execute("p"), pgmsg.execute("p"), pgmsg.sync())
+    client.ask(pgmsg.bind(["0"], name="s"), pgmsg.execute(), *two, pgmsg.sync())
+
+
+def _failed_commits(client: RawClient) -> None:
+    """A deferred constraint fails at COMMIT, or where an implicit transaction ends: all is rolled back."""
+
+    def execute(text: str) -> list[bytes]:
+        return [pgmsg.parse(text), pgmsg.bind(), pgmsg.execute()]
+
+    client.ask(pgmsg.query("create temp table d (a int unique deferrable initially deferred)"))
+    twice = "insert into d values (1), (1)"
+    client.ask(pgmsg.query(f"{twice}; set role clerk"))
+    client.ask(*execute(twice), *execute("set role clerk"), pgmsg.sync())
+    for last in ([pgmsg.query("commit")], [*execute("commit"), *execute("select 'skipped'"), pgmsg.sync()]):
+        client.ask(pgmsg.query("select current_user"))
+        client.ask(pgmsg.query(f"begin; {twice}; set role clerk"))
+        client.ask(*last)
+    client.ask(pgmsg.query("select current_user"))
+
+
+# What random conversations have too seldom.
+PECULIAR: dict[str, Callable[[RawClient], None]] = {
+    "encodings": _encodings,
+    "names": _names,
+    "failed_batches": _failed_batches,
+    "failed_commits": _failed_commits,
+}

@@ -147,7 +147,7 @@ def disagreements(answers: Sequence[Answer], records: Sequence[Record]) -> list[
     """Where the statement records of a session are not what its client saw, a line each."""
     found: list[str] = []
     left = list(answers)
-    for record in records:
+    for number, record in enumerate(records):
         body = record["statement"]
         if body["outcome"] == "skipped":
             continue
@@ -164,7 +164,11 @@ def disagreements(answers: Sequence[Answer], records: Sequence[Record]) -> list[
         if not _agrees(answer, body):
             found.append(f"the client saw {answer}, told is {_short(body)}")
             break
-        if answer.status is not None and answer.status != body["transaction_after"]:
+        # What the server skipped behind an error comes before its ReadyForQuery.
+        last = number
+        while last + 1 < len(records) and records[last + 1]["statement"]["outcome"] == "skipped":
+            last += 1
+        if answer.status not in (None, records[last]["statement"]["transaction_after"]):
             found.append(f"behind it the status was {answer.status}: {_short(body)}")
         if answer.value is None:
             continue

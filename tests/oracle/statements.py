@@ -82,8 +82,11 @@ class Statements:
         first = self.records[self.done]
         entry = self._next()
         if entry is None or entry.text is None:
-            self._say(first, "a query that is not in the log")
             self.done += 1
+            if first["statement"]["sqlstate"] != "22021":
+                self._say(first, "a query that is not in the log")
+            # Known: of text that is not valid in its encoding, the log has the error alone.
+            self._error(first, None)
             return
         executed = entry.kind != "error"
         if executed:

@@ -9,7 +9,7 @@ import pytest
 
 from mirror_audit.config import Redact
 from tests.oracle.compare import Log, differences
-from tests.oracle.conversation import talk_raw
+from tests.oracle.conversation import PECULIAR, talk_raw
 from tests.oracle.drivers import Seen, talk_asyncpg, talk_psycopg
 from tests.oracle.raw import RawClient, disagreements
 from tests.oracle.recording import Record, Recording, recording, replayed, written
@@ -119,6 +119,26 @@ def test_random_sessions(servers: Servers, flavour: Flavour, seed: int) -> None:
     outcomes = {record["statement"]["outcome"] for record in records if record["kind"] == "statement"}
     assert outcomes == {"ok", "error", "suspended", "skipped"}, "the conversations have everything in them"
     assert sum(record["kind"] == "statement" for record in records) > 400
+
+
+@pytest.mark.parametrize("flavour", ["installed", "embedded"])
+@pytest.mark.parametrize("name", sorted(PECULIAR))
+def test_peculiar_session(servers: Servers, flavour: Flavour, name: str) -> None:
+    server = servers.get(flavour)
+    before = _sessions(server)
+    with recording(server) as made:
+        client = RawClient(made.place.port)
+        PECULIAR[name](client)
+        client.close()
+    log = Log(server_log(server), server.log_path, before)
+    records = replayed(made.frames, made.port)
+
+    found = differences(made, records, log) + disagreements(client.answers, _of(records, client.pid))
+    assert not found, "\n".join(found)
+    if name == "failed_batches":
+        told = [record["statement"] for record in _of(records, client.pid)]
+        assert [one["outcome"] for one in told].count("skipped") == 4
+        assert all(one["text"] and one["parameters"] for one in told)
 
 
 def test_a_difference_is_found(servers: Servers) -> None:
