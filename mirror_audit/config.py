@@ -57,6 +57,9 @@ class Limits:
     # Statements that are over and wait for ReadyForQuery, which tells their transaction status; per session.
     max_finished_statements: int = 1_000
 
+    # Texts and values of one session's waiting requests together, and once more for its prepared statements.
+    max_session_text_bytes: int = 16 << 20
+
     # SQL text in a record; of longer text the beginning and a SHA-256 of the whole are kept.
     max_text_bytes: int = 65_536
     # Value of one parameter as a record shows it.

@@ -49,6 +49,7 @@ class Pipeline:
                 limits.max_portals,
                 limits.max_pending_requests,
                 limits.max_finished_statements,
+                limits.max_session_text_bytes,
             ),
             SessionRegistry(limits.max_flows, counters),
             counters,

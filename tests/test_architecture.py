@@ -45,7 +45,7 @@ CLOSED = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "asyncio": (),
     "click": ("cli/",),
-    "dpkt": ("packet/",),
+    "dpkt": (),
     "postgast": (),  # audit/libpgquery.py loads one of its files
     "scapy": (),  # GPL-2.0-only: a tool for tests and samples
     "select": ("capture/files.py",),  # waits for a pipe that is still being written

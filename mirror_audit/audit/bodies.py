@@ -244,7 +244,7 @@ class SessionEnd:
 
 @dataclass(frozen=True, slots=True)
 class TransactionEnd:
-    """A transaction block (BEGIN ... COMMIT) ended; autocommitted statements have none."""
+    """A transaction block (BEGIN ... COMMIT) ended, or statements sharing one without BEGIN were undone."""
 
     transaction: Annotated[Count, "Number of the transaction within the session, from 1."]
     outcome: Annotated[

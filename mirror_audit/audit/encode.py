@@ -148,7 +148,8 @@ class StatementEncoder:
             redacted = True
         if analysis is not None:
             w.append(0x2C)
-            w.write(analysis.facts_json)
+            # What EXECUTE runs is behind the name that its PREPARE gave it.
+            w.write(analysis.facts_json if inner is None else inner.facts_json)
             w.write(b',"search_path":')
         elif s.protocol == PROTOCOL_FUNCTION_CALL:
             w.write(_FUNCTION_FACTS)

@@ -10,6 +10,7 @@ from librt.strings import BytesWriter
 from mypy_extensions import i64
 
 from mirror_audit.audit.encode import cut_utf8, write_optional
+from mirror_audit.audit.replication import mode_and_slot
 from mirror_audit.audit.statement import COPY_NONE, Statement
 from mirror_audit.jsontext import write_int, write_string
 from mirror_audit.pgwire.tls_hello import cipher_name, version_name
@@ -199,22 +200,11 @@ def write_encrypted_session(
 
 
 def write_replication(w: BytesWriter, text: bytes | None, ended: bool, octets: i64) -> None:
-    """START_REPLICATION [SLOT name] [PHYSICAL] position, or SLOT name LOGICAL position (manual, 54.4)."""
-    slot: bytes | None = None
+    """A replication stream: its command, and the bytes streamed so far."""
     mode: bytes | None = None
-    words: list[bytes] = [] if text is None else text.split()
-    if len(words) > 0 and words[0].upper() == b"START_REPLICATION":
-        mode = b"physical"
-        at = 1
-        while at < len(words):
-            word = words[at].upper()
-            if word == b"SLOT" and at + 1 < len(words):
-                slot = words[at + 1].strip(b'"')
-                at += 1
-            elif word == b"LOGICAL":
-                mode = b"logical"
-                break
-            at += 1
+    slot: bytes | None = None
+    if text is not None:
+        mode, slot = mode_and_slot(text)
     w.write(b'"command":')
     write_optional(w, text)
     w.write(b',"mode":')

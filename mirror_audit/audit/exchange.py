@@ -307,11 +307,32 @@ class Exchange(Replies):
         self.server_lost = False
         self.out_of_step = False
         self.unconfirmed = True
+        self.unconfirmed_client = client
         self.sent_ahead = False
         self.client_mark = self.message_offset
 
+    def _doubt_finished(self) -> None:
+        """The requests are certain, the replies that were taken for theirs are not."""
+        for statement in self.finished:
+            statement.outcome = OUTCOME_UNKNOWN
+            statement.reasons |= REASON_REPLY_NOT_SEEN
+            statement.tag = b""
+            statement.error = None
+            statement.rows = 0
+            statement.started = False
+            statement.end = 0
+        if self.orphan is not None:
+            self.orphan = None  # made of replies alone
+
     def rejected(self) -> None:
-        if self.unconfirmed:
+        if self.unconfirmed and not self.unconfirmed_client:
+            self.unconfirmed = False
+            self.unconfirmed_names = []
+            self.finished = [statement for statement in self.finished if not statement.from_server]
+            self._doubt_finished()
+            self.abandon(REASON_REPLY_NOT_SEEN)
+            self.finish_early()
+        elif self.unconfirmed:
             self.queue = []
             self.first = 0
             self.finished = []

@@ -174,13 +174,13 @@ class Login(Exchange):
             value = parameters[at + 1][:MAX_VALUE_BYTES]
             at += 2
             if len(self.parameters) < MAX_PARAMETERS:
-                self.parameters[name] = value
+                self.parameters[name] = self.shown(value)
             if name == b"user":
                 identity.user = value
             elif name == b"database":
                 identity.database = value
             elif name == b"application_name":
-                identity.application = value
+                identity.application = self.shown(value)
             elif name == b"client_encoding":
                 self.codec = codec_of(value)
             elif name == b"replication":
@@ -224,7 +224,7 @@ class Login(Exchange):
         name = name[:MAX_VALUE_BYTES]
         value = value[:MAX_VALUE_BYTES]
         if not self.started and (len(self.parameters) < MAX_PARAMETERS or name in self.parameters):
-            self.parameters[name] = value
+            self.parameters[name] = self.shown(value)
         identity = self.identity
         if name == b"server_version":
             identity.server_version = value
@@ -234,7 +234,7 @@ class Login(Exchange):
                 # It holds from the next statement on; those that are over have yet to be told.
                 self.reported[name] = value
             else:
-                identity.application = value
+                identity.application = self.shown(value)
                 identity.changed()
         elif name == b"standard_conforming_strings":
             self.standard_conforming = value != b"off"
@@ -248,6 +248,10 @@ class Login(Exchange):
                 identity.changed()
                 self.settings.login = value
             self.reported[name] = value
+
+    def shown(self, value: bytes) -> bytes:
+        """A setting's value as far as it may be told: an application_name can hold a connection string."""
+        return self.analyser.redact_message(value, False)
 
     def join(self, time: i64) -> None:
         """The capture began after this connection did."""

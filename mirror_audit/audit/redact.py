@@ -14,7 +14,17 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from mirror_audit.audit.comment_tags import parse_tags
-from mirror_audit.audit.lexer import COMMENT, INTEGER, NUMBER, PARAMETER, QUOTED, STRING
+from mirror_audit.audit.lexer import (
+    COMMENT,
+    IDENTIFIER,
+    INTEGER,
+    NUMBER,
+    ORDINAL,
+    PARAMETER,
+    QUOTED,
+    STRING,
+    USTRING,
+)
 from mirror_audit.audit.scanner import tokens
 from mirror_audit.audit.secret_places import (
     PARSED,
@@ -25,8 +35,17 @@ from mirror_audit.audit.secret_places import (
     mask_comment,
     mask_identifier,
     mask_literal,
+    mask_sql,
 )
-from mirror_audit.audit.sensitive import MASK, cards, literal, literal_value, mask_cards, mask_conninfo
+from mirror_audit.audit.sensitive import (
+    MASK,
+    cards,
+    literal,
+    literal_value,
+    mask_cards,
+    mask_conninfo,
+    unicode_value,
+)
 from mirror_audit.audit.suspects import LONG, suspects
 
 __all__ = ["NONE", "SECRETS", "VALUES", "Redaction", "Redactor"]
@@ -41,6 +60,10 @@ _QUOTE: Final = re.compile("|".join((*'"«»„“”‚‘’', "(?<![A-Za-z])'
 _KEY: Final = re.compile(rb"=\(.*\)", re.DOTALL)  # Key (id)=(5) already exists.
 _ROW: Final = re.compile(rb" \(.*\)\.?\Z", re.DOTALL)  # Failing row contains (5, x).
 _JSON: Final = re.compile(rb"(JSON data, line \d+: ).*", re.DOTALL)
+# RAISE and the checks of password modules say it without quotes; some words of the server's translations.
+_TOLD: Final = re.compile(
+    rb"((?:passw|passphrase|passe\b|pwd|secret|contrase)\w{0,40}).+", re.DOTALL | re.IGNORECASE
+)
 _NO_PARAMETERS: Final[frozenset[int]] = frozenset()
 
 
@@ -116,21 +139,23 @@ class Redactor:
             return MASK
         if not suspects(text):
             return None
-        shown = mask_cards(mask_conninfo(text))
+        # Not only connection strings: what dblink_exec($1) runs is a value too.
+        shown = mask_cards(mask_sql(text))
         return None if shown == text else shown
 
     def message(self, text: bytes, strict: bool) -> bytes:
         """A MESSAGE, DETAIL, HINT or CONTEXT of the server, redacted; the same object if nothing had to go.
 
         `strict` (its statement has a secret or is no SQL, or mode "values"): nothing in quotes stays, from
-        the first to the last, since a value may hold quotes itself; nor do the values of a row or a key.
-        What a message says without quotes, as RAISE may, cannot be told from the message.
+        the first to the last, since a value may hold quotes itself; nor do the values of a row or a key, nor
+        anything behind the word password or its like. What else a message says without quotes, as RAISE
+        may, cannot be told from the message.
         """
         if self.mode == NONE:
             return text
         shown = mask_cards(mask_conninfo(text)) if suspects(text) else text
         if strict or self.mode == VALUES:
-            shown = _without_values(shown)
+            shown = _TOLD.sub(rb"\g<1> " + MASK, _without_values(shown))
         return text if shown == text else shown
 
 
@@ -140,16 +165,19 @@ def _card_masks(text: bytes, standard_conforming: bool) -> list[Mask]:
     flat = tokens(text, standard_conforming)
     masks: list[Mask] = []
     at = 0
-    for kind, start, end in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+    for place, (kind, start, end) in enumerate(zip(flat[::3], flat[1::3], flat[2::3], strict=True)):
         while at < len(found) and found[at][1] <= start:
             at += 1
         touched = at < len(found) and found[at][0] < end
         if STRING <= kind < INTEGER:
             token = text[start:end]
             value = literal_value(token, kind, standard_conforming)
-            # Its pieces, if it has several, make one number only when put together.
-            shown = mask_cards(value) if touched or b"\n" in token or b"\r" in token else value
-            if shown != value:
+            # Its pieces, if it has several, make one number only when put together; and escapes may hide it.
+            hidden = b"\n" in token or b"\r" in token or b"\\" in token
+            shown = mask_cards(value) if touched or hidden else value
+            if kind == USTRING and _has_card(unicode_value(value, _escape(text, flat, 3 * place + 3))):
+                masks.append(mask_literal(text, kind, start, end))
+            elif shown != value:
                 masked = literal(shown, token, kind, standard_conforming)
                 masks.append((start, end, masked, masked))
         elif touched and kind in (INTEGER, NUMBER):
@@ -166,6 +194,27 @@ def _card_masks(text: bytes, standard_conforming: bool) -> list[Mask]:
         elif touched and kind == QUOTED and mask_cards(text[start + 1 : end - 1]) == MASK:
             masks.append(mask_identifier(kind, start, end))
     return masks
+
+
+def _has_card(value: bytes) -> bool:
+    return next(cards(value), None) is not None
+
+
+def _escape(text: bytes, flat: list[int], at: int) -> bytes:
+    """The escape character of the U&'...' in front of `at`: a backslash, or what UESCAPE says."""
+    while at + 5 < len(flat) and flat[at] == COMMENT:
+        at += 3
+    if (
+        at + 5 < len(flat)
+        and flat[at] == IDENTIFIER
+        and text[flat[at + 1] : flat[at + 2]].lower() == b"uescape"
+    ):
+        at += 3
+        while at + 5 < len(flat) and flat[at] == COMMENT:
+            at += 3
+        if flat[at] in (STRING, ORDINAL):
+            return text[flat[at + 1] + 1 : flat[at + 1] + 2]
+    return b"\\"
 
 
 def _without_values(text: bytes) -> bytes:

@@ -11,7 +11,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analysis
-from mirror_audit.audit.requests import Requests
+from mirror_audit.audit.requests import NEARBY, Requests
 from mirror_audit.audit.statement import (
     BIND,
     CLOSE_PORTAL,
@@ -198,7 +198,7 @@ class Replies(Requests):
     def _reopened(self, request: Request) -> Statement | None:
         """A result behind the last CommandComplete: BASE_BACKUP of a WAL sender has several."""
         finished = self.finished
-        if len(finished) == 0 or finished[len(finished) - 1].outcome != OUTCOME_OK:
+        if not self.walsender or len(finished) == 0 or finished[len(finished) - 1].outcome != OUTCOME_OK:
             return None
         request.statement = finished.pop()
         return request.statement
@@ -265,22 +265,22 @@ class Replies(Requests):
         statement.copy = COPY_IN
         self.copying_in = True
         request = self.head()
-        if request is None or request.kind != EXECUTE:
+        if request is None:
             return
-        # Syncs that were sent before the data's end are read as COPY data and ignored.
-        kept: list[Request] = [request]
+        # Syncs that were sent before the data's end are read as COPY data and ignored. They come right behind
+        # the request, for a client that copies has nothing else to send.
         at: i64 = self.first + 1
-        while at < len(self.queue):
-            item = self.queue[at]
-            if self.copying_in and item.kind == SYNC:
+        last: i64 = at + NEARBY
+        while self.copying_in and at < len(self.queue) and at < last:
+            kind: i64 = self.queue[at].kind
+            if kind == SYNC:
                 self.outstanding_ready -= 1
-            elif self.copying_in and item.kind == COPY_END:
+                del self.queue[at]
+            elif kind == COPY_END:
                 self.copying_in = False
+                del self.queue[at]
             else:
-                kept.append(item)
-            at += 1
-        self.queue = kept
-        self.first = 0
+                at += 1
 
     def copy_out_response(self) -> None:
         statement = self._running()
@@ -344,7 +344,8 @@ class Replies(Requests):
             if statement.outcome == OUTCOME_UNKNOWN:
                 self.doubt_encoding(analysis)
         self.finished.append(statement)
-        if len(self.finished) >= self.exchange_limits.max_finished:
+        limits = self.exchange_limits
+        if len(self.finished) >= limits.max_finished or self.pending_bytes > limits.max_text_bytes:
             if self.unconfirmed:
                 self.out_of_step = True
             else:
@@ -394,6 +395,8 @@ class Replies(Requests):
         self.skipping = False
         self.orphan = None
         self.copying_in = False
+        if self.first >= len(self.queue):
+            self.pending_bytes = 0
         if self.unconfirmed:
             self.unconfirmed = False
             self.unconfirmed_names = []

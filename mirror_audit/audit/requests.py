@@ -10,8 +10,10 @@ from mypy_extensions import i64
 
 from mirror_audit.audit.analysis import Analyser, Analysis
 from mirror_audit.audit.encodings import to_utf8
+from mirror_audit.audit.replication import is_replication_command
 from mirror_audit.audit.scanner import split_statements
 from mirror_audit.audit.sqlfacts import (
+    BEGIN,
     CLOSE,
     CLOSE_ALL,
     DEALLOCATE,
@@ -19,6 +21,8 @@ from mirror_audit.audit.sqlfacts import (
     DECLARE_CURSOR,
     DISCARD_ALL,
     PREPARE,
+    PREPARE_TRANSACTION,
+    ROLLBACK_TO,
 )
 from mirror_audit.audit.sqlfacts import EXECUTE as SQL_EXECUTE
 from mirror_audit.audit.statement import (
@@ -59,20 +63,10 @@ __all__ = ["NEARBY", "ExchangeLimits", "Requests"]
 SEMICOLON: Final = b";"
 # How far back the statement is looked for that COPY data or a loss belongs to.
 NEARBY: Final = 64
+# Requests up to this size (bytes) are limited by their number alone.
+SMALL_REQUEST: Final = 1024
 # What a Bind without parameters has behind its names: no formats, no values.
 NO_VALUES: Final = b"\x00\x00\x00\x00"
-# PostgreSQL manual, "Streaming Replication Protocol". SHOW is the only command there that is SQL as well.
-_REPLICATION_COMMANDS: Final = (
-    b"ALTER_REPLICATION_SLOT",
-    b"BASE_BACKUP",
-    b"CREATE_REPLICATION_SLOT",
-    b"DROP_REPLICATION_SLOT",
-    b"IDENTIFY_SYSTEM",
-    b"READ_REPLICATION_SLOT",
-    b"START_REPLICATION",
-    b"TIMELINE_HISTORY",
-    b"UPLOAD_MANIFEST",
-)
 # A Query of more statements than this is told as one.
 MAX_SPLIT: Final = 10_000
 # The name of a portal or statement is kept in a table; a longer one is kept by its head.
@@ -82,11 +76,19 @@ MAX_NAME_BYTES: Final = 1024
 class ExchangeLimits:
     """The bounds of one session; see `config.Limits`."""
 
-    def __init__(self, max_prepared: i64, max_portals: i64, max_pending: i64, max_finished: i64) -> None:
+    def __init__(
+        self,
+        max_prepared: i64,
+        max_portals: i64,
+        max_pending: i64,
+        max_finished: i64,
+        max_text_bytes: i64,
+    ) -> None:
         self.max_prepared: i64 = max_prepared
         self.max_portals: i64 = max_portals
         self.max_pending: i64 = max_pending
         self.max_finished: i64 = max_finished
+        self.max_text_bytes: i64 = max_text_bytes
 
 
 class Requests(Listener):
@@ -100,6 +102,9 @@ class Requests(Listener):
         self.standard_conforming: bool = True
         self.codec: str | None = None  # of a client encoding other than UTF-8
         self.codec_unproven: bool = False  # it may have changed out of sight
+        # Bytes of texts and values that the queue and `finished` hold, and of prepared texts: never too low.
+        self.pending_bytes: i64 = 0
+        self.prepared_bytes: i64 = 0
         self.walsender: bool = False  # a replication connection
         self.queue: list[Request] = []
         self.first: i64 = 0
@@ -117,6 +122,7 @@ class Requests(Listener):
         self.client_lost: bool = False
         self.server_lost: bool = False
         self.unconfirmed: bool = False
+        self.unconfirmed_client: bool = False  # ... and the requests are so, too, not only the replies
         self.sent_ahead: bool = False  # it seems to be `pipelined`, but that is as unconfirmed
         self.trusting: bool = False  # the first segment of a capture was taken for a message's start
         self.loss_epoch: i64 = 0
@@ -132,7 +138,14 @@ class Requests(Listener):
     def _push(self, request: Request) -> None:
         request.offset = self.message_offset
         request.time = self.message_time
-        if len(self.queue) - self.first >= self.exchange_limits.max_pending:
+        size: i64 = self.message_end - self.message_offset
+        if size > SMALL_REQUEST:
+            self.pending_bytes += size
+        if (
+            len(self.queue) - self.first >= self.exchange_limits.max_pending
+            or self.pending_bytes > self.exchange_limits.max_text_bytes + size
+        ):
+            self.pending_bytes = size
             self.counters.outstanding_limit_hits += 1
             self.abandon(REASON_REPLY_NOT_SEEN | REASON_OVER_LIMIT)
         self.queue.append(request)
@@ -184,7 +197,7 @@ class Requests(Listener):
             self._mark_missing(statement, missing)
             statement.text_cut = True
             length += missing - 1  # the text's end is a zero byte, which does not count
-        if self.walsender and _is_replication_command(text):
+        if self.walsender and is_replication_command(text):
             self._describe(statement, self.analyser.replication_command(text), length)
         elif not self._single(text):
             self._split(request, statement, text, length)
@@ -392,6 +405,24 @@ class Requests(Listener):
             del table[next(iter(table))]
             self.counters.prepared_evicted += 1
         table[prepared.name] = prepared
+        self.prepared_bytes += len(prepared.analysis.text)
+        if self.prepared_bytes > self.exchange_limits.max_text_bytes:
+            self._forget_old_texts()
+
+    def _forget_old_texts(self) -> None:
+        """Texts were added up, never taken off: see what is there, and make room if it is too much."""
+        table = self.prepared
+        total: i64 = 0
+        for prepared in table.values():
+            total += len(prepared.analysis.text)
+        # Room for a quarter, so that this is not done for each Parse.
+        target: i64 = self.exchange_limits.max_text_bytes * 3 // 4
+        while total > target and len(table) > 1:
+            name = next(iter(table))
+            total -= len(table[name].analysis.text)
+            del table[name]
+            self.counters.prepared_evicted += 1
+        self.prepared_bytes = total
 
     def keep_portal(self, portal: Portal) -> None:
         """A portal exists from now on."""
@@ -415,6 +446,11 @@ class Requests(Listener):
                     statement.reasons |= REASON_NAME_UNPROVEN
             elif statement.outcome == OUTCOME_OK:
                 statement.reasons |= REASON_STATEMENT_NOT_SEEN
+        elif BEGIN < effect <= PREPARE_TRANSACTION or effect == ROLLBACK_TO:
+            # They close cursors: all, or those made since the savepoint. Of those that stay (WITH HOLD, or
+            # older) it is then said that they were not seen, which is the lesser evil.
+            if statement.outcome == OUTCOME_OK:
+                self.portals = {}
         elif effect == DECLARE_CURSOR or effect == CLOSE or effect == CLOSE_ALL:
             # A cursor is a portal, whoever made it.
             if statement.outcome == OUTCOME_OK and effect == CLOSE_ALL:
@@ -440,6 +476,10 @@ class Requests(Listener):
                     prepared = Prepared(name, inner, len(inner.text), b"")
                     prepared.loss_epoch = self.loss_epoch
                     prepared.reasons = REASON_NAME_UNPROVEN if outcome == OUTCOME_UNKNOWN else 0
+                    if statement.text_cut:
+                        prepared.cut = True
+                        prepared.lost = statement.lost
+                        prepared.reasons |= REASON_BYTES_LOST
                     self.remember(prepared)
             elif outcome == OUTCOME_OK:
                 if effect == DISCARD_ALL:
@@ -448,8 +488,3 @@ class Requests(Listener):
                     self.prepared = {}
                 elif name is not None:
                     self.prepared.pop(name, None)
-
-
-def _is_replication_command(text: bytes) -> bool:
-    words = text[:64].replace(b";", b" ").replace(b"(", b" ").split()
-    return len(words) > 0 and words[0].upper() in _REPLICATION_COMMANDS

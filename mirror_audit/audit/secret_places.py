@@ -40,6 +40,7 @@ __all__ = [
     "mask_comment",
     "mask_identifier",
     "mask_literal",
+    "mask_sql",
 ]
 
 Mask = tuple[int, int, bytes, bytes]  # start, end, SHOWN, PARSED
@@ -85,6 +86,7 @@ _ROLE_SQL: Final = tuple(
     re.compile(rb"\b(?:" + words + rb")\b", re.IGNORECASE)
     for words in (b"alter|create", b"role|user|group|subscription|server", b"password")
 )
+_USER_MAPPING: Final = re.compile(rb"\buser\s{1,8}mapping\b.{0,400}?\boptions\b", re.IGNORECASE | re.DOTALL)
 _PASSWORD_IN_COMMENT: Final = re.compile(rb"(passw\w{0,20}\s{0,8}[:=]\s{0,8})([^\s,;*]+)", re.IGNORECASE)
 
 
@@ -129,6 +131,25 @@ def apply_masks(text: bytes, masks: list[Mask], which: int) -> bytes:
             parts += (text[done : mask[0]], mask[2] if which == SHOWN else mask[3])
             done = mask[1]
     return b"".join((*parts, text[done:]))
+
+
+def mask_sql(value: bytes) -> bytes:
+    """`value`, a parameter's, redacted as a connection string or, if it is like SQL, as a statement.
+
+    Where SQL sets a password that cannot be found, nothing of it is left. The same object if it has no
+    secret.
+    """
+    shown = mask_conninfo(value)
+    if shown is not value or suspects(value) % LONG == 0:
+        return shown
+    found = Secrets(value, True, True)
+    if _sets_secret(value) and (not found.masks or b"\\" in value):
+        return MASK
+    return apply_masks(value, found.masks, SHOWN)
+
+
+def _sets_secret(value: bytes) -> bool:
+    return all(words.search(value) for words in _ROLE_SQL) or _USER_MAPPING.search(value) is not None
 
 
 class Secrets:

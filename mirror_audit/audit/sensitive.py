@@ -4,7 +4,10 @@ Card numbers are told by their length, first digit and check digit (ISO/IEC 7812
 payment cards begin with 2 to 6), so one other number in ten of that shape is taken for one. Times in
 milliseconds or nanoseconds begin with 1 and are not.
 
-Connection strings are libpq's (PostgreSQL manual, 34.1.1).
+Connection strings are libpq's (PostgreSQL manual, 34.1.1); URIs may be of any scheme (RFC 3986, 3.2.1).
+
+All work is linear in the text, whatever it is: patterns begin at a literal, repeat up to a bound, or are
+possessive.
 """
 
 import re
@@ -13,7 +16,16 @@ from typing import Final
 
 from mirror_audit.audit.lexer import BITS, DOLLAR, ESTRING, HEX, INTEGER, NSTRING, NUMBER, STRING, USTRING
 
-__all__ = ["MASK", "cards", "literal", "literal_value", "mask_cards", "mask_conninfo", "needs_more"]
+__all__ = [
+    "MASK",
+    "cards",
+    "literal",
+    "literal_value",
+    "mask_cards",
+    "mask_conninfo",
+    "needs_more",
+    "unicode_value",
+]
 
 MASK: Final = b"***"
 
@@ -29,15 +41,23 @@ _PASSWORD: Final = re.compile(
     rb"((?:passw|pwd|secret)\w{0,40}\s{0,8}=\s{0,8})('(?:[^'\\]|\\.)*+'?|(?:[^\s'\\]|\\.)*+)",
     re.IGNORECASE | re.DOTALL,
 )
-_URI: Final = re.compile(rb"postgres(?:ql)?://\S*", re.IGNORECASE)
-_URI_USER: Final = re.compile(rb"(://[^:@/?\s]*:)(\S*)@")
-_URI_PASSWORD: Final = re.compile(rb"([?&]\w*passw\w*=)([^&\s]*)", re.IGNORECASE)
+_POSTGRES: Final = re.compile(rb"postgres(?:ql)?://", re.IGNORECASE)
+_RUN: Final = re.compile(rb"\S++")
+_QUOTED_RUN: Final = re.compile(rb"[^\s\"'<>`]++")  # a URI in JSON, in an array, in markup
+_USER: Final = re.compile(rb"[^:@/?\s]*+:")
+_USER_NO_PORT: Final = re.compile(rb"[^:@/?\s]*+:(?!\d{1,5}(?:[/?#,]|\Z))")
+_URI_PASSWORD: Final = re.compile(
+    rb"([?&]\w{0,32}?(?:passw|pwd|secret)\w{0,32}=)([^&\s\"'<>`]*+)", re.IGNORECASE
+)
+_POSTGRES_PASSWORD: Final = re.compile(rb"([?&]\w{0,32}?passw\w{0,32}=)([^&\s]*+)", re.IGNORECASE)
 _PLACEHOLDER: Final = re.compile(rb"'?(?:%[\w$.-]*|\$\d+|\{\w*\})?'?", re.IGNORECASE)
 
 _ESCAPE: Final = re.compile(
     rb"\\(?:([0-7]{1,3})|x([0-9A-Fa-f]{1,2})|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))|''", re.DOTALL
 )
 _LETTERS: Final = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t"}
+_BODY: Final = re.compile(rb"(?:[^']++|'')*+")
+_ESCAPED_BODY: Final = re.compile(rb"(?:[^'\\]++|''|\\.)*+", re.DOTALL)
 _CONTINUED: Final = re.compile(rb"'(?:[ \t\f\v]++|--[^\r\n]*+)*+[\r\n](?:\s++|--[^\r\n]*+[\r\n])*+'")
 
 
@@ -82,8 +102,8 @@ def mask_cards(text: bytes) -> bytes:
 
 def mask_conninfo(value: bytes) -> bytes:
     """`value` with its passwords masked if it is a connection string or has a URI; else the same object."""
-    if _URI.search(value):
-        masked = _URI.sub(_mask_uri, value)
+    if b"://" in value:
+        masked = _QUOTED_RUN.sub(_mask_uri, _RUN.sub(_mask_postgres, value))
         if masked != value:
             return masked
     if _PASSWORD.search(value) and _CONNINFO.fullmatch(value):
@@ -91,11 +111,31 @@ def mask_conninfo(value: bytes) -> bytes:
     return value
 
 
+def _mask_postgres(match: re.Match[bytes]) -> bytes:
+    # A quote may be part of the password: whatever libpq takes for one goes.
+    run = match.group()
+    found = _POSTGRES.search(run) if b"://" in run else None
+    if found is None:
+        return run
+    return _POSTGRES_PASSWORD.sub(rb"\g<1>" + MASK, _mask_user(run, found.end() - 3, _USER))
+
+
 def _mask_uri(match: re.Match[bytes]) -> bytes:
-    uri = match.group()
-    if b"@" in uri:
-        uri = _URI_USER.sub(rb"\g<1>" + MASK + b"@", uri, count=1)
-    return _URI_PASSWORD.sub(rb"\g<1>" + MASK, uri)
+    run = match.group()
+    at = run.find(b"://")
+    return run if at < 0 else _URI_PASSWORD.sub(rb"\g<1>" + MASK, _mask_user(run, at, _USER_NO_PORT))
+
+
+def _mask_user(run: bytes, at: int, user: re.Pattern[bytes]) -> bytes:
+    """Mask from the first colon behind "://" and a user's name to the last "@"."""
+    last = run.rfind(b"@")
+    while 0 <= at < last:
+        # Ends at the next "://" at the latest, so nothing is looked at twice.
+        found = user.match(run, at + 3)
+        if found is not None and found.end() <= last:
+            return run[: found.end()] + MASK + run[last:]
+        at = run.find(b"://", at + 3)
+    return run
 
 
 def needs_more(value: bytes) -> bool:
@@ -110,10 +150,40 @@ def literal_value(token: bytes, kind: int, standard_conforming: bool) -> bytes:
     if kind == DOLLAR:
         size = token.index(b"$", 1) + 1
         return token[size:-size] if len(token) >= 2 * size and token.endswith(token[:size]) else token[size:]
-    body = _CONTINUED.sub(b"", token[token.index(b"'") + 1 :]).removesuffix(b"'")
     if kind == ESTRING or (kind in (STRING, NSTRING) and not standard_conforming):
-        return _ESCAPE.sub(_unescape, body)
+        return _ESCAPE.sub(_unescape, _body(token, _ESCAPED_BODY))
+    body = _body(token, _BODY)
     return body.replace(b"''", b"'") if kind in (STRING, NSTRING, USTRING, BITS, HEX) else body
+
+
+def _body(token: bytes, pattern: re.Pattern[bytes]) -> bytes:
+    """What stands between the quotes of a literal, its pieces put together."""
+    pieces: list[bytes] = []
+    at = token.index(b"'") + 1
+    while True:
+        # A quote that ends a piece is followed by the next piece, or by nothing: so this is linear.
+        piece = pattern.match(token, at)
+        end = at if piece is None else piece.end()
+        pieces.append(token[at:end])
+        continued = _CONTINUED.match(token, end)
+        if continued is None:
+            if end < len(token) and token[end] != 0x27:
+                pieces.append(token[end:])  # a backslash at the end
+            return b"".join(pieces)
+        at = continued.end()
+
+
+def unicode_value(value: bytes, escape: bytes) -> bytes:
+    """What U&'...' says, from its `literal_value` and its escape character (one byte)."""
+
+    def character(match: re.Match[bytes]) -> bytes:
+        code = match.group(1) or match.group(2)
+        if code is None:
+            return escape if match.group(3) == escape else match.group()
+        return chr(int(code, 16)).encode("utf-8", "replace") if int(code, 16) <= 0x10FFFF else match.group()
+
+    pattern = rb"(?:([0-9A-Fa-f]{4})|\+([0-9A-Fa-f]{6})|(.))"
+    return re.sub(re.escape(escape) + pattern, character, value, flags=re.DOTALL)
 
 
 def _unescape(match: re.Match[bytes]) -> bytes:

@@ -140,7 +140,7 @@ class Session(Login):
         if len(self.reported) > 0:
             for name in self.reported:
                 if name == b"application_name":
-                    self.identity.application = self.reported[name]
+                    self.identity.application = self.shown(self.reported[name])
                     self.identity.changed()
                 else:
                     self.settings.report(name, self.reported[name], status == IDLE)
@@ -175,8 +175,10 @@ class Session(Login):
             self._tell_statement(statement)
             self._take_effect(statement, current)
         transactions.status = current
-        if failed and status == IDLE and transactions.block:
-            # A COMMIT or PREPARE TRANSACTION that failed: its block is gone.
+        if failed and status == IDLE and (transactions.block or transactions.statements > 1):
+            # A COMMIT or PREPARE TRANSACTION that failed, and its block is gone; or statements that share a
+            # transaction without BEGIN: they are undone together, the "ok" ones too.
+            transactions.open_block(finished[0].time)
             last = finished[len(finished) - 1]
             self._end_block(b"rolled_back", last.offset, last.end, last.ordinal)
             self.settings.transaction_ended(False)

@@ -13,6 +13,7 @@ from mirror_audit.audit.lexer import is_word
 __all__ = ["LONG", "suspects", "suspicious"]
 
 LONG: Final = 1 << 32
+_ESCAPE_SIZE: Final = 10  # of the longest escape: backslash, U and eight digits
 _CARD_DIGITS: Final = 13  # of the shortest card number
 
 
@@ -20,13 +21,17 @@ def suspects(text: bytes) -> i64:
     """The number of words in `text` that hint at a secret, in any case; plus LONG for a long run of digits.
 
     The words: pass..., pwd, secret, token, credential, conninfo, postgres..., mapping, crypt, hmac, pgp_,
-    dblink, and api_key and its like. The digits: 13 or more; blanks, dashes and quotes between do not
-    count.
+    dblink, api_key and its like, and "@" behind "://". The digits: 13 or more; blanks, dashes, quotes and
+    what may belong to an escape between do not count. UESCAPE, which makes anything an escape, counts as
+    such a run. Three names of settings that tell how quotes are read count as words too (see
+    `audit.analysis`).
     """
     n: i64 = len(text)
     count: i64 = 0
     digits: i64 = 0
     long: i64 = 0
+    escape: i64 = -_ESCAPE_SIZE  # where the last backslash was
+    uri = False
     i: i64 = 0
     while i < n:
         c: i64 = text[i]
@@ -36,12 +41,25 @@ def suspects(text: bytes) -> i64:
                 if digits >= _CARD_DIGITS:
                     long = LONG
             elif not (c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D)):
-                digits = 0
+                if i - escape >= _ESCAPE_SIZE:
+                    digits = 0
+        elif c == 0x5C:
+            escape = i
         elif c != 0x5F:
-            digits = 0
-            c |= 0x20
-            if (c == 0x70 or c == 0x63 or c == 0x6B) and _secret_at(text, i, c):
-                count += 1
+            if i - escape >= _ESCAPE_SIZE:
+                digits = 0
+            if c <= 0x40:
+                if c == 0x3A:
+                    uri = uri or (i + 2 < n and text[i + 1] == 0x2F and text[i + 2] == 0x2F)
+                elif c == 0x40 and uri:
+                    count += 1
+            else:
+                c |= 0x20
+                if c == 0x70 or c == 0x63 or c == 0x6B:
+                    if _secret_at(text, i, c):
+                        count += 1
+                    elif c == 0x63 and is_word(text, i - 3, i + 4, b"uescape"):
+                        long = LONG
         i += 1
     return count + long
 
@@ -76,8 +94,10 @@ def _secret_at(text: bytes, i: i64, c: i64) -> bool:
         if before == 0x61 and is_word(text, i - 3, i + 1, b"hmac"):
             return True
         if after == 0x6F:
-            return is_word(text, i + 1, i + 8, b"onninfo")
-        return False
+            return is_word(text, i + 1, i + 8, b"onninfo") or is_word(text, i - 9, i + 5, b"standard_confo")
+        if after == 0x6C:
+            return is_word(text, i + 1, i + 15, b"lient_encoding")
+        return after == 0x6B and is_word(text, i - 2, i + 13, b"backslash_quote"[0:15])
     if before == 0x6F:
         return is_word(text, i - 2, i + 3, b"token")
     if before == 0x6E:

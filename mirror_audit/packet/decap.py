@@ -92,6 +92,10 @@ class Decapsulator(FrameSink):
                 counters.dropped_malformed += 1
                 return
             ethertype: i64 = u16_at(buf, start)
+            if ethertype == 0x8100 or ethertype == 0x88A8 or ethertype == 0x9100:
+                # The rest of the tag, and the EtherType behind it, follow the cooked header.
+                self._ethertype(buf, start + 22, end, self.top, -1, time, 0)
+                return
             self._network_layer(buf, start + 20, end, ethertype, self.top, -1, time, 0)
         elif (
             link_type == LINKTYPE_RAW

@@ -3,7 +3,8 @@
 from mypy_extensions import i64, mypyc_attr
 
 from mirror_audit.packet.reassembly import HalfStream
-from mirror_audit.packet.streams import CLIENT_TO_SERVER, StreamListener
+from mirror_audit.packet.sequence import SEQUENCE_MASK
+from mirror_audit.packet.streams import CLIENT_TO_SERVER, SERVER_TO_CLIENT, StreamListener
 
 __all__ = ["Flow", "FlowLimits", "Network", "StreamFactory", "Way"]
 
@@ -59,12 +60,47 @@ class Flow:
         self.last_data_time: i64 = 0
         self.last_speaker: i64 = -1
         self.first_fin: i64 = -1
+        self.syn_base: i64 = -1  # where a connection would begin that the client asked for meanwhile
+        self.syn_time: i64 = 0
+        self.strays: i64 = 0  # segments in a row that cannot be of this connection
+        self.end_time: i64 = 0  # of the last packet that ends it: a FIN or a reset
+        self.closing: bool = False
         self.closed: bool = False
         self.reset: bool = False
         self.on_trial: bool = False  # its ports do not say that it is PostgreSQL
         self.ignored: bool = False  # its listener has no use for it
         self.older: Flow | None = None
         self.newer: Flow | None = None
+
+    def begins_anew(self, direction: i64, sequence: i64, acknowledgement: i64) -> bool:
+        """Whether a SYN with these numbers is another than those that opened this connection."""
+        half = self.half(direction)
+        if direction == SERVER_TO_CLIENT and self.client.known and acknowledgement == self.client.base:
+            return False  # it answers the SYN of this one, however late
+        return not self.closed and half.known and ((sequence + 1) & SEQUENCE_MASK) != half.base
+
+    def end_seen(self, direction: i64, time: i64) -> None:
+        """A FIN or a reset of this direction, sent at `time`."""
+        if self.first_fin < 0:
+            self.first_fin = direction
+        if time > self.end_time:
+            self.end_time = time
+
+    def finished(self) -> bool:
+        """Whether both directions were read up to their FINs."""
+        return 0 <= self.client.fin <= self.client.next and 0 <= self.server.fin <= self.server.next
+
+    def finishing(self) -> bool:
+        """Whether it is over unless a late packet says otherwise.
+
+        It was reset, or one direction was read up to its FIN and the other is not captured.
+        """
+        if self.reset:
+            return True
+        if self.client.seen and self.server.seen:
+            return False
+        half = self.client if self.client.seen else self.server
+        return 0 <= half.fin <= half.next
 
     def half(self, direction: i64) -> HalfStream:
         """The stream of a direction."""

@@ -13,8 +13,9 @@ from mirror_audit.octets import u16_at, u32_at
 from mirror_audit.packet.flow import Flow, FlowLimits, Network, StreamFactory, Way
 from mirror_audit.packet.ordering import SANE_WINDOW, StreamOrder
 from mirror_audit.packet.reassembly import HalfStream
-from mirror_audit.packet.sequence import sequence_difference
+from mirror_audit.packet.sequence import SEQUENCE_MASK, sequence_difference
 from mirror_audit.packet.streams import (
+    CAUSE_ONE_SIDED,
     CLIENT_TO_SERVER,
     CLOSED_BY_CLIENT,
     CLOSED_BY_SERVER,
@@ -36,6 +37,10 @@ ACK: Final = 0x10
 # A reset this far beyond what was seen cannot be in the receiver's window (RFC 9293 section 3.10.7.4); it is
 # somebody's attempt to make an observer let go of a connection.
 RESET_WINDOW: Final = 1 << 24
+# A segment this far behind is no retransmission.
+STRAY_WINDOW: Final = 1 << 24
+# So many of the server's segments in a row that fit nowhere are another connection.
+MAX_STRAYS: Final = 4
 # Packet time that goes back by more than this is a clock that was set, not a reordered packet.
 CLOCK_STEP_US: Final = 60_000_000
 # Closed connections are remembered for this long, so that late copies of their packets start nothing new.
@@ -107,30 +112,46 @@ class FlowTable(StreamOrder):
         if self.now >= self.next_tick:
             self._tick()
         flags: i64 = buf[start + 13]
+        sequence: i64 = u32_at(buf, start + 4)
+        at: i64 = start + header
         width: i64 = 32 if v6 else 8
         if start == addresses + width:
             key = buf[addresses : start + 4]
         else:
             key = buf[addresses : addresses + width] + buf[start : start + 4]
         way = network.halves.get(key)
-        if way is None or (way.flow.closed and self._reopens(way, buf, start, captured, claimed, flags)):
+        if way is None or (
+            way.flow.closed and self._reopens(way.flow, way.direction, sequence, claimed > at, flags)
+        ):
             way = self._open(network, vni, buf, addresses, v6, start, flags, key, time)
             if way is None:
                 return
-        elif flags & SYN != 0 and self._is_new_connection(way, buf, start, flags):
-            self._close(way.flow, CLOSED_REPLACED, time)
-            way = self._open(network, vni, buf, addresses, v6, start, flags, key, time)
+        elif flags & SYN != 0 and way.flow.begins_anew(way.direction, sequence, u32_at(buf, start + 8)):
+            old = way.flow
+            began: i64 = time
+            if way.direction == CLIENT_TO_SERVER and old.server.seen:
+                # Whoever wants to hide what follows could send this. The server's answer to it will tell.
+                old.syn_base = (sequence + 1) & SEQUENCE_MASK
+                old.syn_time = time
+                return
+            if u32_at(buf, start + 8) == old.syn_base:
+                began = old.syn_time
+            self._close(old, CLOSED_REPLACED, began)
+            way = self._open(network, vni, buf, addresses, v6, start, flags, key, began)
             if way is None:
                 return
         flow = way.flow
+        if flow.closed:
+            # It does not count as activity: what is over is forgotten, even if something goes on sending.
+            if claimed > at and not flow.ignored:
+                counters.dropped_after_close += 1
+            return
         flow.last_time = time
         if flow is not self.newest:
             self._touch(flow)
         if flow.ignored:
-            return
-        if flow.closed:
-            if claimed > start + header:
-                counters.dropped_after_close += 1
+            if flags & (FIN | RST) != 0:
+                self._close(flow, CLOSED_RESET, time)
             return
         if way.direction == CLIENT_TO_SERVER:
             half = flow.client
@@ -138,38 +159,49 @@ class FlowTable(StreamOrder):
         else:
             half = flow.server
             peer = flow.client
-        sequence: i64 = u32_at(buf, start + 4)
         acknowledgement: i64 = u32_at(buf, start + 8)
         half.seen = True
         half.one_sided = False
         if flags & (SYN | RST) != 0:
-            self._control(flow, half, peer, flags, sequence, acknowledgement, time)
-            if flags & RST != 0 or claimed <= start + header:
+            self._control(way, flags, sequence, acknowledgement, time)
+            if flags & RST != 0 or claimed <= at:
                 return
-            sequence = (sequence + 1) & 0xFFFFFFFF
+            sequence = (sequence + 1) & SEQUENCE_MASK
         if not half.known:
             half.set_base(sequence)
 
+        offset: i64 = half.next + sequence_difference(sequence, half.next_sequence)
+        if offset > half.next + SANE_WINDOW or offset < half.next - STRAY_WINDOW:
+            self._stray(flow, way.direction, peer, time)
+            return
         acknowledged: i64 = 0
         if flags & ACK != 0:
             if not peer.known:
                 peer.set_base(acknowledgement)
             acknowledged = peer.next + sequence_difference(acknowledgement, peer.next_sequence)
+            if acknowledged > peer.next + SANE_WINDOW or acknowledged < peer.next - STRAY_WINDOW:
+                self._stray(flow, way.direction, peer, time)
+                return
             if peer.fin >= 0 and acknowledged > peer.fin:
                 acknowledged = peer.fin  # a FIN takes a sequence number, but is no byte
             if acknowledged > peer.acknowledged:
-                if acknowledged - peer.next > SANE_WINDOW:
-                    counters.dropped_malformed += 1
-                    return
+                if acknowledged == 1 and peer.highest == 0 and peer.seen and flow.mid_stream:
+                    # The first packet seen was a keep-alive, which bears the number before the next one.
+                    peer.set_base(acknowledgement)
+                    acknowledged = 0
                 peer.acknowledged = acknowledged
+                peer.acknowledged_time = time
                 if acknowledged > peer.highest:
                     peer.highest = acknowledged
                     flow.last_speaker = 1 - way.direction
+                if peer.one_sided and half.holding() == 0 and offset <= half.next:
+                    # Nothing of that direction is captured: there is nothing to wait for.
+                    self._gap(flow, 1 - way.direction, peer, acknowledged, CAUSE_ONE_SIDED, time)
         else:
             acknowledged = peer.next
+        if flow.strays != 0 and (way.direction == SERVER_TO_CLIENT or not peer.seen):
+            flow.strays = 0
 
-        at: i64 = start + header
-        offset: i64 = half.next + sequence_difference(sequence, half.next_sequence)
         if claimed > at:
             end: i64 = captured
             if end < at:
@@ -177,15 +209,14 @@ class FlowTable(StreamOrder):
             self._payload(flow, way, half, peer, buf, at, end, offset, claimed - at, acknowledged, time)
         elif offset == half.next - 1:
             counters.keep_alives += 1
-        if flags & FIN != 0 and half.fin < 0:
-            offset += claimed - at
-            if offset - half.next <= SANE_WINDOW and offset >= half.next - 1:
-                # One less than `next`: its sequence number was taken for a lost byte before it was seen.
-                half.fin = offset if offset >= half.next else half.next
-                if flow.first_fin < 0:
-                    flow.first_fin = way.direction
+        if flags & FIN != 0 and half.end_at(offset + claimed - at):
+            flow.end_seen(way.direction, time)
+            if peer.holding() != 0:
+                self._drain(flow)
+            if not peer.seen:
+                self._arm(way, half)
         if acknowledged > peer.next and not flow.closed:
-            self._notice_hole(flow, way.direction, half, peer, time)
+            self._notice_hole(flow, way.direction, peer)
         if half.fin >= 0 or peer.fin >= 0:
             self._check_end(flow, time)
 
@@ -223,6 +254,11 @@ class FlowTable(StreamOrder):
             return None
         if self.count >= self.limits.max_flows:
             self._evict_oldest(time)
+        # Where time stands still these grow with each connection, however few there may be at once.
+        while len(self.closed_flows) - self.closed_first > MAX_CLOSED:
+            self._forget_closed()
+        if len(self.timers) - self.timers_first > 4 * self.limits.max_flows + 1024:
+            self._forget_timers()
         flow = Flow(network, vni, time, v6)
         width: i64 = 16 if v6 else 4
         source_address = buf[addresses : addresses + width]
@@ -263,75 +299,75 @@ class FlowTable(StreamOrder):
         flow.listener = self.factory.open(flow)
         return network.halves[flow.client_key if direction == CLIENT_TO_SERVER else flow.server_key]
 
-    def _is_new_connection(self, way: Way, buf: bytes, start: i64, flags: i64) -> bool:
-        """Whether a SYN on a known connection begins another one (the port is used again)."""
-        flow = way.flow
-        if flow.closed:
-            return False  # `_reopens` has looked at it
-        half = flow.half(way.direction)
-        if not half.known:
-            return False
-        word: i64 = u32_at(buf, start + 4)
-        first: i64 = (word + 1) & 0xFFFFFFFF
-        return first != half.base
+    def _stray(self, flow: Flow, direction: i64, peer: HalfStream, time: i64) -> None:
+        """A segment that cannot be of this connection, by its sequence number.
 
-    def _reopens(self, way: Way, buf: bytes, start: i64, captured: i64, claimed: i64, flags: i64) -> bool:
+        If the server sends nothing else any more, another connection has taken the place of this one unseen.
+        What the client sends proves nothing: it may be meant to make an observer let go.
+        """
+        self.counters.dropped_malformed += 1
+        if direction == CLIENT_TO_SERVER and peer.seen:
+            return
+        flow.strays += 1
+        if flow.strays >= MAX_STRAYS:
+            self._close(flow, CLOSED_REPLACED, time)
+            self._remove(flow)  # the next segment joins the new one in its middle
+
+    def _reopens(self, flow: Flow, direction: i64, sequence: i64, payload: bool, flags: i64) -> bool:
         """Whether a segment on a closed connection begins a new one."""
+        half = flow.half(direction)
+        if flags & SYN != 0:
+            return not half.known or ((sequence + 1) & SEQUENCE_MASK) != half.base
+        if not payload or flags & (RST | FIN) != 0 or not half.known:
+            return False
+        offset: i64 = half.next + sequence_difference(sequence, half.next_sequence)
+        if flow.reset:
+            # The reset was not heeded by the endpoints: follow on, from the middle.
+            return offset >= half.highest and self.now - flow.last_time > self.limits.reorder_grace_us
+        # Nobody sends on behind his own FIN: this is another connection, whose SYN was not captured.
+        return offset > half.highest or offset < half.next - STRAY_WINDOW
+
+    def _control(self, way: Way, flags: i64, sequence: i64, acknowledgement: i64, time: i64) -> None:
+        """SYN and RST."""
         flow = way.flow
         half = flow.half(way.direction)
-        word: i64 = u32_at(buf, start + 4)
-        if flags & SYN != 0:
-            return not half.known or ((word + 1) & 0xFFFFFFFF) != half.base
-        header: i64 = (buf[start + 12] >> 4) * 4
-        if flow.reset and claimed > start + header and flags & (RST | FIN) == 0:
-            # The reset was not heeded by the endpoints: follow on, from the middle.
-            offset: i64 = half.next + sequence_difference(word & 0xFFFFFFFF, half.next_sequence)
-            return offset >= half.highest and self.now - flow.last_time > self.limits.reorder_grace_us
-        return False
-
-    def _control(
-        self,
-        flow: Flow,
-        half: HalfStream,
-        peer: HalfStream,
-        flags: i64,
-        sequence: i64,
-        acknowledgement: i64,
-        time: i64,
-    ) -> None:
-        """SYN and RST."""
+        peer = flow.half(1 - way.direction)
         if flags & RST != 0:
             if half.known:
                 offset: i64 = half.next + sequence_difference(sequence, half.next_sequence)
                 if offset < half.next - 1 or offset > half.highest + RESET_WINDOW:
                     self.counters.dropped_bad_reset += 1
                     return
+            # Packets sent before it may come after it, like any others.
             flow.reset = True
-            self._close(flow, CLOSED_RESET, time)
+            flow.end_seen(way.direction, time)
+            self._arm(way, half)
+            self._check_end(flow, time)
             return
-        if not half.known:
-            half.set_base(sequence + 1)
+        half.begin_at(sequence + 1, peer.holding() == 0)
         if flags & ACK != 0 and not peer.known:
             peer.set_base(acknowledgement)
 
     def _check_end(self, flow: Flow, time: i64) -> None:
-        """Close the connection once both FINs were reached in order."""
-        client = flow.client
-        server = flow.server
-        if flow.closed or client.fin < 0 or server.fin < 0:
-            return
-        if client.next >= client.fin and server.next >= server.fin:
-            reason: i64 = CLOSED_BY_CLIENT if flow.first_fin == CLIENT_TO_SERVER else CLOSED_BY_SERVER
-            self._close(flow, reason, time)
+        """Close the connection once both FINs were reached in order, or when late packets had their time."""
+        waited: i64 = self.now - flow.end_time
+        over: bool = waited < 0 or waited >= self.limits.reorder_grace_us
+        if flow.finished() or (over and flow.finishing()):
+            self._close(flow, CLOSED_RESET, time)
 
     def _close(self, flow: Flow, reason: i64, time: i64) -> None:
         """Hand on what is held, as far as it goes, and say that the connection is over."""
-        if flow.closed:
+        if flow.closing:
             return
+        flow.closing = True
         self._flush(flow, time)
-        if flow.closed:
-            return
         flow.closed = True
+        if flow.finished() or flow.finishing():
+            reason = CLOSED_BY_CLIENT if flow.first_fin == CLIENT_TO_SERVER else CLOSED_BY_SERVER
+            if flow.reset and not flow.finished():
+                reason = CLOSED_RESET
+            time = flow.end_time
+        self.held_total -= flow.client.held_bytes + flow.server.held_bytes
         listener = flow.listener
         flow.listener = None
         flow.client.held = []
@@ -403,7 +439,6 @@ class FlowTable(StreamOrder):
             way = self.timers[at]
             half = way.flow.half(way.direction)
             half.deadline = deadline
-            half.hole_since = time
             at += 1
         if self.next_timer != 0:
             self.next_timer = deadline
@@ -426,20 +461,9 @@ class FlowTable(StreamOrder):
         """Forget connections that were closed a while ago, close those idle for too long."""
         while self.closed_first < len(self.closed_flows):
             flow = self.closed_flows[self.closed_first]
-            if (
-                self.now - flow.last_time < LINGER_US
-                and self.now >= flow.last_time
-                and len(self.closed_flows) - self.closed_first <= MAX_CLOSED
-            ):
+            if self.now - flow.last_time < LINGER_US and self.now >= flow.last_time:
                 break
-            self._remove(flow)
-            self.closed_first += 1
-        if self.closed_first == len(self.closed_flows):
-            self.closed_flows = []
-            self.closed_first = 0
-        elif self.closed_first > 1024:
-            self.closed_flows = self.closed_flows[self.closed_first :]
-            self.closed_first = 0
+            self._forget_closed()
         oldest = self.oldest
         while oldest is not None and self.now - oldest.last_time > self.limits.idle_timeout_us:
             if not oldest.closed:
@@ -447,6 +471,17 @@ class FlowTable(StreamOrder):
                 self._close(oldest, CLOSED_IDLE, self.now)
             self._remove(oldest)
             oldest = self.oldest
+
+    def _forget_closed(self) -> None:
+        """Forget the connection that was closed first."""
+        self._remove(self.closed_flows[self.closed_first])
+        self.closed_first += 1
+        if self.closed_first == len(self.closed_flows):
+            self.closed_flows = []
+            self.closed_first = 0
+        elif self.closed_first > 1024 and self.closed_first * 2 > len(self.closed_flows):
+            self.closed_flows = self.closed_flows[self.closed_first :]
+            self.closed_first = 0
 
     def close(self) -> None:
         """The capture is over: close every connection, oldest first."""

@@ -1,7 +1,8 @@
 """Put IP fragments together (RFC 791, RFC 8200 section 4.5), within bounds.
 
-A datagram is given up when the table is full (the oldest goes first), when its fragments exceed 64 KiB or
-when packet time says that the rest will not come. Overlapping bytes: the first copy wins.
+A datagram is given up when the table is full (the oldest goes first), when its fragments reach beyond
+64 KiB, are too many or too large together, or when packet time says that the rest will not come. Overlapping
+bytes: the first copy wins.
 """
 
 from typing import Final
@@ -15,6 +16,8 @@ __all__ = ["FragmentTable"]
 MAX_DATAGRAM: Final = 65535
 # A /64-byte-fragment flood of one datagram stays linear: more parts than this and the datagram is given up.
 MAX_PARTS: Final = 1024
+# Each fragment may come twice (two mirror sessions). More than this is held back for nobody's good.
+MAX_RECEIVED: Final = 2 * MAX_DATAGRAM
 
 
 class _Datagram:
@@ -53,7 +56,11 @@ class FragmentTable:
             datagram = _Datagram(time)
             self.table[key] = datagram
         length: i64 = end - start
-        if offset + length > MAX_DATAGRAM or len(datagram.parts) >= MAX_PARTS:
+        if (
+            offset + length > MAX_DATAGRAM
+            or len(datagram.parts) >= MAX_PARTS
+            or datagram.received + length > MAX_RECEIVED
+        ):
             del self.table[key]
             self.counters.dropped_fragments_limit += 1
             return None
@@ -80,17 +87,20 @@ class FragmentTable:
 
 
 def _join(datagram: _Datagram) -> bytes | None:
-    order = sorted(range(len(datagram.parts)), key=datagram.starts.__getitem__)
-    pieces: list[bytes] = []
     at: i64 = 0
-    for index in order:
+    for index in sorted(range(len(datagram.parts)), key=datagram.starts.__getitem__):
         start: i64 = datagram.starts[index]
-        part = datagram.parts[index]
         if start > at:
             return None
-        if start + len(part) > at:
-            pieces.append(part[at - start :])
-            at = start + len(part)
+        end: i64 = start + len(datagram.parts[index])
+        if end > at:
+            at = end
     if at < datagram.size:
         return None
-    return b"".join(pieces)
+    whole = bytearray(at)
+    for index in range(len(datagram.parts) - 1, -1, -1):
+        # Backwards, so that the first copy is written last.
+        start = datagram.starts[index]
+        part = datagram.parts[index]
+        whole[start : start + len(part)] = part
+    return bytes(whole[: datagram.size])

@@ -9,6 +9,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.counters import Counters
+from mirror_audit.packet.sequence import sequence_difference
 
 __all__ = ["HalfStream", "Held"]
 
@@ -43,10 +44,12 @@ class HalfStream:
         self.next_sequence: i64 = 0  # its sequence number, 32 bits
         self.highest: i64 = 0  # the end of all bytes known to exist
         self.acknowledged: i64 = 0  # the end of the bytes that the peer says it has
+        self.acknowledged_time: i64 = 0  # when it said so
+        self.proof_end: i64 = 0  # what it said when a hole was noticed: all before this must have been sent
+        self.proof_since: i64 = 0  # and since when that is known
         self.fin: i64 = -1  # the offset of the FIN, -1: none seen
         self.turn_offset: i64 = -1  # a segment of this direction that starts here starts a turn's answer
         self.turn_kind: i64 = 0
-        self.hole_since: i64 = 0  # when the hole at `next` was first noticed, 0: no hole
         self.armed: bool = False
         self.deadline: i64 = 0
         self.held: list[Held] = []
@@ -59,12 +62,48 @@ class HalfStream:
         self.base = sequence & 0xFFFFFFFF
         self.next_sequence = self.base
 
+    def begin_at(self, sequence: i64, movable: bool) -> None:
+        """A SYN says that offset 0 is `sequence`.
+
+        If it comes so late that the offsets were counted from somewhere behind it, they move; unless some of
+        them were told already or (not `movable`) are kept with what waits in the other direction.
+        """
+        if not self.known:
+            self.set_base(sequence)
+        elif movable and self.next == 0 and self.holding() == 0:
+            moved: i64 = sequence_difference(self.base, sequence & 0xFFFFFFFF)
+            if moved > 0:
+                self.set_base(sequence)
+                self.acknowledged += moved
+                self.proof_end += moved
+                self.highest += moved
+
     def advance(self, length: i64) -> None:
         """`length` bytes at `next` were delivered or given up."""
         self.next += length
         self.next_sequence = (self.next_sequence + length) & 0xFFFFFFFF
         if self.next > self.highest:
             self.highest = self.next
+
+    def end_at(self, offset: i64) -> bool:
+        """The FIN stands at `offset`: its sequence number, acknowledged like a byte's, is none.
+
+        False if it cannot stand there, because bytes lie behind it or an earlier FIN is known.
+        """
+        if offset == self.next - 1:
+            offset = self.next  # its sequence number was taken for a lost byte before it was seen
+        if offset < self.next or (self.fin >= 0 and offset >= self.fin):
+            return False
+        if self.holding() != 0 and offset < self.held[len(self.held) - 1].claimed_end:
+            return False
+        self.fin = offset
+        if self.acknowledged > offset:
+            self.acknowledged = offset
+        if self.proof_end > offset:
+            self.proof_end = offset
+        if self.highest > offset:
+            self.highest = offset
+        return True
 
     def holding(self) -> i64:
         """How many segments are held."""
@@ -117,11 +156,13 @@ class HalfStream:
                 shared: i64 = covered - offset
                 if shared > end - start:
                     shared = end - start
+                elif acknowledged < before.acknowledged:
+                    before.acknowledged = acknowledged  # this copy was sent earlier, though it was seen later
                 inside: i64 = offset - before.offset
                 if before.data[inside : inside + shared] != buf[start : start + shared]:
                     counters.differing_overlaps += 1
                 start += shared
-                offset += shared
+                offset = covered
                 boundary = 0
         while start < end or claimed_end > offset:
             if at < len(self.held):
@@ -138,14 +179,13 @@ class HalfStream:
                     shared = len(after.data)
                     if shared > end - start - own:
                         shared = end - start - own
+                    if shared == len(after.data) and acknowledged < after.acknowledged:
+                        after.acknowledged = acknowledged
                     if after.data[:shared] != buf[start + own : start + own + shared]:
                         counters.differing_overlaps += 1
                     start += own + shared
-                    offset += own + shared
+                    offset = after.offset + len(after.data)
                     at += 1
-                    if shared == 0:
-                        # A held segment whose bytes were all cut off: nothing to compare, step over it.
-                        continue
                     continue
                 if claimed_end > after.offset:
                     claimed_end = after.offset

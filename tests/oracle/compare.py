@@ -159,7 +159,9 @@ def _blocks(pid: int, records: Sequence[Record]) -> list[str]:
             end = record["transaction_end"]
             inside = statements[end["transaction"]]
             # AND CHAIN opens a block in which there may be no statement any more.
-            if inside and end["transaction"] not in open_blocks:
+            # Statements of one Query or pipeline share a transaction; if one fails, the others are undone.
+            undone = len(inside) > 1 and any(body["outcome"] == "error" for body in inside)
+            if inside and end["transaction"] not in open_blocks and not undone:
                 found.append(f"{end} ends nothing")
             open_blocks.discard(end["transaction"])
             # ROLLBACK of what was a COMMIT has the tag of what happened; an open block ends with its session.
