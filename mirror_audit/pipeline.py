@@ -10,7 +10,7 @@ from mirror_audit.audit.analysis import Analyser
 from mirror_audit.audit.encode import EncodeLimits, StatementEncoder
 from mirror_audit.audit.envelope import RecordWriter
 from mirror_audit.audit.registry import SessionRegistry
-from mirror_audit.audit.requests import ExchangeLimits
+from mirror_audit.audit.statement import ExchangeLimits
 from mirror_audit.audit.stream import SessionFactory
 from mirror_audit.capture.frames import FrameSink
 from mirror_audit.config import Settings

@@ -6,6 +6,7 @@ and keep what was used lately: entries live in a young and an old generation; wh
 becomes the old one, which is dropped then.
 """
 
+import re
 from typing import Final
 
 from librt.strings import BytesWriter
@@ -16,8 +17,8 @@ from mirror_audit.audit.comment_tags import parse_tags
 from mirror_audit.audit.lexer import COMMENT, IDENTIFIER, MARK, is_word
 from mirror_audit.audit.redact import NONE, SECRETS, VALUES, Redaction, Redactor
 from mirror_audit.audit.scanner import HAS_COMMENT, LONG_DIGITS, UNTERMINATED, Scan, scan, tokens
-from mirror_audit.audit.sensitive import mask_cards, mask_conninfo
-from mirror_audit.audit.sqlfacts import NO_EFFECT, PREPARE, Effect
+from mirror_audit.audit.sensitive import MASK, mask_cards, mask_conninfo
+from mirror_audit.audit.sqlfacts import NO_EFFECT, PREPARE, SET_UNKNOWN, Effect
 from mirror_audit.audit.suspects import LONG, suspects, suspicious
 from mirror_audit.errors import ConfigError
 from mirror_audit.jsontext import write_string
@@ -26,6 +27,18 @@ __all__ = ["Analyser", "Analysis", "AnalysisLimits"]
 
 _NULL: Final = b"null"
 _OVERHEAD: Final = 500  # bytes that an entry takes beside its texts, roughly
+
+
+_QUOTING: Final = re.compile(
+    rb"standard_conforming_strings|client_encoding|backslash_quote|\bset\b.{0,20}\bnames\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_DO: Final = re.compile(rb"do\b", re.IGNORECASE)
+_BY_LITERAL: Final = re.compile(rb"set_config|pg_settings|u&\"", re.IGNORECASE)
+# In the code of a DO; a backslash may spell any of them.
+_DO_SETS: Final = re.compile(
+    rb"set_config|pg_settings|authorization|search_path|\b(?:reset|discard|role)\b|\\|u&", re.IGNORECASE
+)
 
 
 class AnalysisLimits:
@@ -60,8 +73,10 @@ class Analysis:
     `"class":...,"fingerprint":..., "normalized":...,"tables":...` of the record. effect, effect_name,
     effect_argument: see `audit.sqlfacts`; other_effects: further ones, of a SELECT with set_config;
     effect_parameter: see `Effect`. inner: the statement behind PREPARE ... AS. secret: there is a secret in
-    the text or in one of `secret_parameters` (numbers from 1). text_json and text_json_length: free for
-    whoever writes the text into records.
+    the text or in one of `secret_parameters` (numbers from 1). hides_effect: it may change the role or the
+    search_path in a way that the effects do not tell, or not fully. sets_quoting: it may change how the
+    server reads quotes (standard_conforming_strings, client_encoding, backslash_quote). text_json and
+    text_json_length: free for whoever writes the text into records.
     """
 
     def __init__(self, text: bytes, redacted: bool, shape: "_Shape") -> None:
@@ -76,6 +91,8 @@ class Analysis:
         self.effect_name: bytes | None = shape.effect_name
         self.effect_argument: bytes | None = shape.effect_argument
         self.effect_parameter: i64 = 0
+        self.hides_effect = shape.hides_effect
+        self.sets_quoting = shape.sets_quoting
         self.other_effects: tuple[Effect, ...] = ()
         self.inner: Analysis | None = None
         self.comment_tags_json = _NULL
@@ -94,6 +111,9 @@ class Analysis:
             self.effect_argument = first.argument
             self.effect_parameter = first.parameter
             self.other_effects = effects[1:]
+        for effect in effects:
+            if effect.code == SET_UNKNOWN and effect.name is None:
+                self.hides_effect = True
 
 
 class _Shape:
@@ -106,6 +126,11 @@ class _Shape:
         self.facts_json = _facts_json(facts)
         self.tables_left_out: i64 = facts.tables_left_out
         self.literal_effects: bool = facts.literal_effects
+        self.hides_effect: bool = facts.hides_effect
+        self.sets_quoting = _QUOTING.search(skeleton) is not None
+        # Of these the text has to be looked at: a literal may be a name, or all of the code.
+        self.is_do = _DO.match(skeleton) is not None
+        self.sets_by_literal = self.is_do or _BY_LITERAL.search(skeleton) is not None
         effects: tuple[Effect, ...] = facts.effects
         self.effects = effects
         self.effect: i64 = NO_EFFECT
@@ -216,7 +241,12 @@ class Analyser:
         return found
 
     def replication_command(self, text: bytes) -> Analysis:
-        """A command of the replication protocol (PostgreSQL manual, 54.4): no SQL, and no secret in it."""
+        """A command of the replication protocol (PostgreSQL manual, 54.4), which is no SQL.
+
+        None has a secret. What looks as if it had is taken for SQL, or for what is neither.
+        """
+        if not self._hides_nothing and suspicious(text):
+            return self.analyse(text, True)
         scan(text, True, self._scan)
         analysis = Analysis(text, False, self._shape(self._scan.skeleton))
         analysis.secret = False
@@ -234,10 +264,17 @@ class Analyser:
             return text
         return self._redactor.message(text, secret)
 
+    def redact_detail(self, text: bytes, secret: bool) -> bytes:
+        """A DETAIL, HINT or CONTEXT of the server: of a statement with a secret, nothing is shown."""
+        if secret and not self._hides_nothing:
+            return MASK
+        return self.redact_message(text, False)
+
     def _analyse(self, text: bytes, standard_conforming: bool) -> Analysis:
         found = self._scan
         scan(text, standard_conforming, found)
         flags: i64 = found.flags
+        secret_words: i64 = found.secret_words
         shape = self._shape(found.skeleton)
         analysis: Analysis
         sql = text
@@ -270,9 +307,22 @@ class Analyser:
         if not shape.parsed:
             self.unparsed += 1
         elif shape.literal_effects:
-            analysis.set_effects(sqlfacts.effects(sql, standard_conforming))
+            effects = sqlfacts.read_effects(sql, standard_conforming, sqlfacts.MAX_SQL_BYTES)
+            if effects is None:
+                analysis.hides_effect = True
+            else:
+                analysis.set_effects(effects)
         elif shape.effect == PREPARE:
             self._prepared(analysis, text, standard_conforming)
+        if shape.is_do and _DO_SETS.search(text) is not None:
+            analysis.hides_effect = True
+        # The names of these settings are among the words that are counted.
+        if secret_words > 0 and not analysis.sets_quoting:
+            analysis.sets_quoting = _QUOTING.search(text) is not None
+        if shape.sets_by_literal and not analysis.sets_quoting:
+            analysis.sets_quoting = (
+                analysis.hides_effect or b"\\" in text or _QUOTING.search(text) is not None
+            )
         return analysis
 
     def _prepared(self, analysis: Analysis, text: bytes, standard_conforming: bool) -> None:

@@ -168,7 +168,7 @@ class StatementEncoder:
                     redacted = True
             raw = error.get(0x44)
             if raw is not None:
-                detail = self.analyser.redact_message(raw, secret)
+                detail = self.analyser.redact_detail(raw, secret)
                 if detail != raw:
                     redacted = True
         w.write(b',"redacted":true,"comment_tags":' if redacted else b',"redacted":false,"comment_tags":')

@@ -31,8 +31,8 @@ from mirror_audit.audit.exchange import Exchange
 from mirror_audit.audit.identity import Identity
 from mirror_audit.audit.losses import Losses
 from mirror_audit.audit.registry import SessionRegistry
-from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.settings_state import SettingsState, option_value
+from mirror_audit.audit.statement import ExchangeLimits
 from mirror_audit.counters import Counters
 from mirror_audit.octets import find_zero
 from mirror_audit.packet.flow import Flow

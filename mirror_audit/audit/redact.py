@@ -57,8 +57,6 @@ NONE: Final = "none"
 _HASH_DIGITS: Final = 16
 # Those of the server's translations too. Between letters it is an apostrophe.
 _QUOTE: Final = re.compile("|".join((*'"«»„“”‚‘’', "(?<![A-Za-z])'", "'(?![A-Za-z])")).encode())
-_KEY: Final = re.compile(rb"=\(.*\)", re.DOTALL)  # Key (id)=(5) already exists.
-_ROW: Final = re.compile(rb" \(.*\)\.?\Z", re.DOTALL)  # Failing row contains (5, x).
 _JSON: Final = re.compile(rb"(JSON data, line \d+: ).*", re.DOTALL)
 # RAISE and the checks of password modules say it without quotes; some words of the server's translations.
 _TOLD: Final = re.compile(
@@ -219,10 +217,13 @@ def _escape(text: bytes, flat: list[int], at: int) -> bytes:
 
 def _without_values(text: bytes) -> bytes:
     text = _JSON.sub(rb"\g<1>" + MASK, text)
-    if _KEY.search(text):
-        text = _KEY.sub(b"=(" + MASK + b")", text)
-    else:
-        text = _ROW.sub(b" (" + MASK + b")", text)
+    last = text.rfind(b")")
+    key = text.find(b"=(", 0, max(last, 0))  # Key (id)=(5) already exists.
+    row = text.find(b" (", 0, max(last, 0))  # Failing row contains (5, x).
+    if key >= 0:
+        text = text[:key] + b"=(" + MASK + text[last:]
+    elif row >= 0 and text[last:] in (b")", b")."):
+        text = text[:row] + b" (" + MASK + b")"
     quotes = [match.span() for match in _QUOTE.finditer(text)]
     if not quotes:
         return text

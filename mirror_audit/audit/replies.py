@@ -38,6 +38,7 @@ from mirror_audit.audit.statement import (
     REASON_REPLY_NOT_SEEN,
     REASON_REQUEST_NOT_SEEN,
     REASON_STATEMENT_NOT_SEEN,
+    REASON_SURPLUS_RESULT,
     SYNC,
     Portal,
     Prepared,
@@ -198,10 +199,14 @@ class Replies(Requests):
     def _reopened(self, request: Request) -> Statement | None:
         """A result behind the last CommandComplete: BASE_BACKUP of a WAL sender has several."""
         finished = self.finished
-        if not self.walsender or len(finished) == 0 or finished[len(finished) - 1].outcome != OUTCOME_OK:
+        if len(finished) == 0 or finished[len(finished) - 1].outcome != OUTCOME_OK:
             return None
-        request.statement = finished.pop()
-        return request.statement
+        statement = finished.pop()
+        if not self.walsender:
+            # Then the text was split wrongly, or holds more than was understood.
+            statement.reasons |= REASON_SURPLUS_RESULT
+        request.statement = statement
+        return statement
 
     def _started(self, statement: Statement | None) -> None:
         if statement is not None and not statement.started:
@@ -397,6 +402,7 @@ class Replies(Requests):
         self.copying_in = False
         if self.first >= len(self.queue):
             self.pending_bytes = 0
+            self.quoting_unproven = False
         if self.unconfirmed:
             self.unconfirmed = False
             self.unconfirmed_names = []

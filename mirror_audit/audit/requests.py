@@ -46,10 +46,12 @@ from mirror_audit.audit.statement import (
     REASON_FIRST_SEGMENT_TRUSTED,
     REASON_NAME_UNPROVEN,
     REASON_OVER_LIMIT,
+    REASON_QUOTING_UNPROVEN,
     REASON_REPLY_NOT_SEEN,
     REASON_STATEMENT_NOT_SEEN,
     SYNC,
     UNSEEN_NAME,
+    ExchangeLimits,
     Portal,
     Prepared,
     Request,
@@ -58,9 +60,10 @@ from mirror_audit.audit.statement import (
 from mirror_audit.counters import Counters
 from mirror_audit.pgwire.listener import Listener
 
-__all__ = ["NEARBY", "ExchangeLimits", "Requests"]
+__all__ = ["NEARBY", "Requests"]
 
 SEMICOLON: Final = b";"
+BACKSLASH: Final = b"\\"
 # How far back the statement is looked for that COPY data or a loss belongs to.
 NEARBY: Final = 64
 # Requests up to this size (bytes) are limited by their number alone.
@@ -73,24 +76,6 @@ MAX_SPLIT: Final = 10_000
 MAX_NAME_BYTES: Final = 1024
 
 
-class ExchangeLimits:
-    """The bounds of one session; see `config.Limits`."""
-
-    def __init__(
-        self,
-        max_prepared: i64,
-        max_portals: i64,
-        max_pending: i64,
-        max_finished: i64,
-        max_text_bytes: i64,
-    ) -> None:
-        self.max_prepared: i64 = max_prepared
-        self.max_portals: i64 = max_portals
-        self.max_pending: i64 = max_pending
-        self.max_finished: i64 = max_finished
-        self.max_text_bytes: i64 = max_text_bytes
-
-
 class Requests(Listener):
     """The queue of one session, filled by what the client sends."""
 
@@ -101,6 +86,7 @@ class Requests(Listener):
         self.counters = counters
         self.standard_conforming: bool = True
         self.codec: str | None = None  # of a client encoding other than UTF-8
+        self.quoting_unproven: bool = False  # a change of it is under way
         self.codec_unproven: bool = False  # it may have changed out of sight
         # Bytes of texts and values that the queue and `finished` hold, and of prepared texts: never too low.
         self.pending_bytes: i64 = 0
@@ -199,7 +185,7 @@ class Requests(Listener):
             length += missing - 1  # the text's end is a zero byte, which does not count
         if self.walsender and is_replication_command(text):
             self._describe(statement, self.analyser.replication_command(text), length)
-        elif not self._single(text):
+        elif not self._single(text) and not (self.quoting_unproven and BACKSLASH in text):
             self._split(request, statement, text, length)
         else:
             self._describe(statement, self.analyser.analyse(text, self.standard_conforming), length)
@@ -258,8 +244,7 @@ class Requests(Listener):
         length: i64 = -1 if cut else end - start
         prepared = Prepared(name, self.analyser.analyse(text, self.standard_conforming), length, oids)
         prepared.loss_epoch = self.loss_epoch
-        if self.codec_unproven and not text.isascii():
-            prepared.reasons = REASON_ENCODING_UNPROVEN
+        prepared.reasons = self._doubts(prepared.analysis)
         if self.trusting:
             prepared.reasons |= REASON_FIRST_SEGMENT_TRUSTED
         if missing > 0:
@@ -385,8 +370,18 @@ class Requests(Listener):
     def _describe(self, statement: Statement, analysis: Analysis, length: i64) -> None:
         statement.analysis = analysis
         statement.text_length = length
-        if self.codec_unproven and not analysis.text.isascii():
-            statement.reasons |= REASON_ENCODING_UNPROVEN
+        statement.reasons |= self._doubts(analysis)
+
+    def _doubts(self, analysis: Analysis) -> i64:
+        """Reasons to doubt that a text was read as the server reads it, once it gets there."""
+        reasons: i64 = 0
+        if (self.codec_unproven or self.quoting_unproven) and not analysis.text.isascii():
+            reasons = REASON_ENCODING_UNPROVEN
+        if self.quoting_unproven and BACKSLASH in analysis.text:
+            reasons |= REASON_QUOTING_UNPROVEN
+        if analysis.sets_quoting:
+            self.quoting_unproven = True  # until the server has answered
+        return reasons
 
     def _mark_missing(self, statement: Statement, missing: i64) -> None:
         statement.lost += missing

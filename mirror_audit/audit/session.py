@@ -30,7 +30,6 @@ from mirror_audit.audit.envelope import (
 )
 from mirror_audit.audit.login import Login
 from mirror_audit.audit.registry import SessionRegistry
-from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.sqlfacts import (
     SET_UNKNOWN,
 )
@@ -43,6 +42,7 @@ from mirror_audit.audit.statement import (
     REASON_BYTES_LOST,
     REASON_REPLY_NOT_SEEN,
     REASON_SESSION_ENDED,
+    ExchangeLimits,
     Statement,
 )
 from mirror_audit.audit.transactions import (
@@ -124,6 +124,7 @@ class Session(Login):
                 statement.outcome == OUTCOME_OK
                 and analysis is not None
                 and analysis.effect == 0
+                and not analysis.hides_effect
                 and not statement.text_cut
             ):
                 self.finished = []
@@ -216,6 +217,8 @@ class Session(Login):
                 self.settings.transaction_ended(False)
             return
         if (analysis is None or statement.text_cut) and self.hides_effect(statement):
+            self.settings.forget()
+        if analysis is not None and analysis.hides_effect and statement.outcome != OUTCOME_SKIPPED:
             self.settings.forget()
         if statement.outcome != OUTCOME_OK:
             if effect != 0 and statement.outcome == OUTCOME_UNKNOWN:

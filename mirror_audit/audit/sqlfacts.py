@@ -58,6 +58,7 @@ __all__ = [
     "effects",
     "facts",
     "mask_normalized",
+    "read_effects",
 ]
 
 MAX_SQL_BYTES: Final = 32 * 1024  # libpg_query's normaliser is quadratic in the length of a target list
@@ -121,7 +122,8 @@ class Facts:
 
     `literal_effects` is true if the effects hang on literals, which a skeleton does not have: then ask
     `effects` for the text itself. `tables_left_out` counts tables beyond MAX_TABLES. `too_long` means that
-    libpg_query was not asked, for the length of the text or its nesting.
+    libpg_query was not asked, for the length of the text or its nesting. `hides_effect`: it may change role
+    or search_path in a way that no effect tells.
     """
 
     parsed: bool
@@ -133,30 +135,34 @@ class Facts:
     tables_left_out: int = 0
     effects: tuple[Effect, ...] = ()
     literal_effects: bool = False
+    hides_effect: bool = False
 
 
 def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
     """The facts of one statement. Never raises."""
     if len(skeleton) > max_bytes or nesting(skeleton) > MAX_NESTING:
-        return Facts(parsed=False, too_long=True, normalized=mask_normalized(skeleton[:max_bytes]))
+        shown = mask_normalized(skeleton[:max_bytes])
+        return Facts(parsed=False, too_long=True, normalized=shown, hides_effect=_may_set(skeleton))
     statements = _parse(skeleton)
     if statements is None:
         # An unterminated text has a skeleton with a lone quote at its end.
-        return Facts(parsed=False, normalized=mask_normalized(skeleton.removesuffix(b" '")))
+        shown = mask_normalized(skeleton.removesuffix(b" '"))
+        return Facts(parsed=False, normalized=shown, hides_effect=_may_set(skeleton))
     sql = skeleton.decode("utf-8", "replace").encode()
     fingerprint = libpgquery.fingerprint(sql)
     # Of other statements libpg_query misplaces some literals and leaves the rest.
     normalized = libpgquery.normalize(sql) if _all_plannable(statements) else skeleton
     if fingerprint is None or normalized is None:
-        return Facts(parsed=False, normalized=mask_normalized(skeleton))
+        return Facts(parsed=False, normalized=mask_normalized(skeleton), hides_effect=_may_set(skeleton))
     found = Tables()
     for statement in statements:
         found.walk(statement)
     names = found.names()
     of_skeleton = _effects_of(statements)
+    statement_class = class_of(statements[0], found.modifies) if statements else None
     return Facts(
         parsed=True,
-        statement_class=class_of(statements[0], found.modifies) if statements else None,
+        statement_class=statement_class,
         fingerprint=fingerprint,
         normalized=mask_normalized(normalized),
         tables=names[:MAX_TABLES],
@@ -166,16 +172,50 @@ def facts(skeleton: bytes, max_bytes: int = MAX_SQL_BYTES) -> Facts:
         and (
             any(effect.code <= SET_UNKNOWN for effect in of_skeleton) or bool(_set_config_calls(statements))
         ),
+        hides_effect=_hides_effect(skeleton, statements, statement_class, of_skeleton),
     )
 
 
 def effects(text: bytes, standard_conforming: bool, max_bytes: int = MAX_SQL_BYTES) -> tuple[Effect, ...]:
     """The effects of one statement, with what its literals say; () if it cannot be parsed. Never raises."""
+    return read_effects(text, standard_conforming, max_bytes) or ()
+
+
+def read_effects(text: bytes, standard_conforming: bool, max_bytes: int) -> tuple[Effect, ...] | None:
+    """As `effects`, but None if the text cannot be parsed, or is too long for it."""
     if not standard_conforming:
         text = _conforming(text)
     if len(text) > max_bytes or nesting(text) > MAX_NESTING:
-        return ()
-    return _effects_of(_parse(text) or [])
+        return None
+    statements = _parse(text)
+    return None if statements is None else _effects_of(statements)
+
+
+# What an escape spells in a name is not looked at: any U&"x" may be set_config.
+_SETTER: Final = re.compile(rb"set_config|u&\"", re.IGNORECASE)
+_SETTINGS_VIEW: Final = re.compile(rb"pg_settings|u&\"", re.IGNORECASE)
+_SET_COMMAND: Final = re.compile(rb"(?:set|reset|discard|explain|do)\b", re.IGNORECASE)
+
+
+def _may_set(skeleton: bytes) -> bool:
+    """Whether what cannot be parsed may change a setting."""
+    found = _SET_COMMAND.match(skeleton) or _SETTER.search(skeleton) or _SETTINGS_VIEW.search(skeleton)
+    return found is not None
+
+
+def _hides_effect(
+    skeleton: bytes, statements: list[Node], statement_class: bytes | None, told: tuple[Effect, ...]
+) -> bool:
+    # If there are literals, the name may be one: then the text's own effects tell.
+    unnamed = any(effect.code == SET_UNKNOWN and effect.name is None for effect in told)
+    if unnamed and not literal_spans(skeleton, True):
+        return True
+    if _SETTINGS_VIEW.search(skeleton) and statement_class != b"READ":
+        return True
+    if not _SETTER.search(skeleton):
+        return False
+    # A SELECT has its effects told, one that PREPARE names when it is executed.
+    return len(statements) != 1 or next(iter(statements[0])) not in ("SelectStmt", "PrepareStmt")
 
 
 def _conforming(text: bytes) -> bytes:

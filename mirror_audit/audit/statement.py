@@ -25,6 +25,7 @@ __all__ = [
     "REASON_NAMES",
     "SYNC",
     "UNSEEN_NAME",
+    "ExchangeLimits",
     "Portal",
     "Prepared",
     "Request",
@@ -74,6 +75,8 @@ REASON_PARAMETERS_UNREADABLE: Final = 128
 REASON_SESSION_ENDED: Final = 256
 REASON_FIRST_SEGMENT_TRUSTED: Final = 512
 REASON_ENCODING_UNPROVEN: Final = 1024
+REASON_SURPLUS_RESULT: Final = 2048
+REASON_QUOTING_UNPROVEN: Final = 4096
 
 REASON_NAMES: Final = (
     (REASON_BYTES_LOST, b"bytes_lost"),
@@ -87,7 +90,27 @@ REASON_NAMES: Final = (
     (REASON_SESSION_ENDED, b"session_ended"),
     (REASON_FIRST_SEGMENT_TRUSTED, b"first_segment_trusted"),
     (REASON_ENCODING_UNPROVEN, b"client_encoding_unproven"),
+    (REASON_SURPLUS_RESULT, b"more_results_than_statements"),
+    (REASON_QUOTING_UNPROVEN, b"quoting_unproven"),
 )
+
+
+class ExchangeLimits:
+    """The bounds of one session; see `config.Limits`."""
+
+    def __init__(
+        self,
+        max_prepared: i64,
+        max_portals: i64,
+        max_pending: i64,
+        max_finished: i64,
+        max_text_bytes: i64,
+    ) -> None:
+        self.max_prepared: i64 = max_prepared
+        self.max_portals: i64 = max_portals
+        self.max_pending: i64 = max_pending
+        self.max_finished: i64 = max_finished
+        self.max_text_bytes: i64 = max_text_bytes
 
 
 class Prepared:

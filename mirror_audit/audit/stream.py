@@ -6,9 +6,8 @@ from mirror_audit.audit.drops import DropLedger
 from mirror_audit.audit.encode import StatementEncoder
 from mirror_audit.audit.envelope import RecordWriter
 from mirror_audit.audit.registry import SessionRegistry
-from mirror_audit.audit.requests import ExchangeLimits
 from mirror_audit.audit.session import Session
-from mirror_audit.audit.statement import COPY_BOTH, Statement
+from mirror_audit.audit.statement import COPY_BOTH, ExchangeLimits, Statement
 from mirror_audit.counters import Budget, Counters
 from mirror_audit.packet.flow import Flow, StreamFactory
 from mirror_audit.packet.streams import StreamListener

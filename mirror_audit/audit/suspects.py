@@ -40,9 +40,10 @@ def suspects(text: bytes) -> i64:
                 digits += 1
                 if digits >= _CARD_DIGITS:
                     long = LONG
-            elif not (c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D)):
-                if i - escape >= _ESCAPE_SIZE:
-                    digits = 0
+            elif i - escape >= _ESCAPE_SIZE and not (
+                c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D)
+            ):
+                digits = 0
         elif c == 0x5C:
             escape = i
         elif c != 0x5F:
@@ -97,7 +98,7 @@ def _secret_at(text: bytes, i: i64, c: i64) -> bool:
             return is_word(text, i + 1, i + 8, b"onninfo") or is_word(text, i - 9, i + 5, b"standard_confo")
         if after == 0x6C:
             return is_word(text, i + 1, i + 15, b"lient_encoding")
-        return after == 0x6B and is_word(text, i - 2, i + 13, b"backslash_quote"[0:15])
+        return after == 0x6B and is_word(text, i - 2, i + 13, b"backslash_quote")
     if before == 0x6F:
         return is_word(text, i - 2, i + 3, b"token")
     if before == 0x6E:

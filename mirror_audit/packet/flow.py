@@ -3,7 +3,7 @@
 from mypy_extensions import i64, mypyc_attr
 
 from mirror_audit.packet.reassembly import HalfStream
-from mirror_audit.packet.sequence import SEQUENCE_MASK
+from mirror_audit.packet.sequence import SEQUENCE_MASK, STRAY_WINDOW, sequence_difference
 from mirror_audit.packet.streams import CLIENT_TO_SERVER, SERVER_TO_CLIENT, StreamListener
 
 __all__ = ["Flow", "FlowLimits", "Network", "StreamFactory", "Way"]
@@ -61,7 +61,7 @@ class Flow:
         self.last_speaker: i64 = -1
         self.first_fin: i64 = -1
         self.syn_base: i64 = -1  # where a connection would begin that the client asked for meanwhile
-        self.syn_time: i64 = 0
+        self.syn_time: i64 = -1
         self.strays: i64 = 0  # segments in a row that cannot be of this connection
         self.end_time: i64 = 0  # of the last packet that ends it: a FIN or a reset
         self.closing: bool = False
@@ -72,12 +72,26 @@ class Flow:
         self.older: Flow | None = None
         self.newer: Flow | None = None
 
-    def begins_anew(self, direction: i64, sequence: i64, acknowledgement: i64) -> bool:
-        """Whether a SYN with these numbers is another than those that opened this connection."""
-        half = self.half(direction)
-        if direction == SERVER_TO_CLIENT and self.client.known and acknowledgement == self.client.base:
-            return False  # it answers the SYN of this one, however late
-        return not self.closed and half.known and ((sequence + 1) & SEQUENCE_MASK) != half.base
+    def begins_anew(self, direction: i64, sequence: i64, acknowledgement: i64, syn: bool) -> bool:
+        """Whether a SYN is another than those that opened this one, or an answer shows that there was one."""
+        client = self.client
+        if self.closed:
+            return False
+        if syn:
+            half = self.half(direction)
+            if direction == SERVER_TO_CLIENT and client.known and acknowledgement == client.base:
+                return False  # it answers the SYN of this one, however late
+            return half.known and ((sequence + 1) & SEQUENCE_MASK) != half.base
+        # The server's SYN was lost. What it says next acknowledges what was never sent in this connection.
+        if direction != SERVER_TO_CLIENT or self.asked_at(acknowledgement) < 0:
+            return False
+        known: i64 = client.acknowledged if client.acknowledged > client.next else client.next
+        return client.next + sequence_difference(acknowledgement, client.next_sequence) > known + STRAY_WINDOW
+
+    def asked_at(self, acknowledgement: i64) -> i64:
+        """When the client asked for the connection in which the server acknowledges this; -1: it did not."""
+        ahead: i64 = sequence_difference(acknowledgement, self.syn_base)
+        return self.syn_time if self.syn_base >= 0 and 0 <= ahead < STRAY_WINDOW else -1
 
     def end_seen(self, direction: i64, time: i64) -> None:
         """A FIN or a reset of this direction, sent at `time`."""

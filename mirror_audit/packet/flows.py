@@ -11,9 +11,9 @@ from mypy_extensions import i64
 from mirror_audit.counters import Counters
 from mirror_audit.octets import u16_at, u32_at
 from mirror_audit.packet.flow import Flow, FlowLimits, Network, StreamFactory, Way
-from mirror_audit.packet.ordering import SANE_WINDOW, StreamOrder
+from mirror_audit.packet.ordering import StreamOrder
 from mirror_audit.packet.reassembly import HalfStream
-from mirror_audit.packet.sequence import SEQUENCE_MASK, sequence_difference
+from mirror_audit.packet.sequence import SANE_WINDOW, SEQUENCE_MASK, STRAY_WINDOW, sequence_difference
 from mirror_audit.packet.streams import (
     CAUSE_ONE_SIDED,
     CLIENT_TO_SERVER,
@@ -37,8 +37,6 @@ ACK: Final = 0x10
 # A reset this far beyond what was seen cannot be in the receiver's window (RFC 9293 section 3.10.7.4); it is
 # somebody's attempt to make an observer let go of a connection.
 RESET_WINDOW: Final = 1 << 24
-# A segment this far behind is no retransmission.
-STRAY_WINDOW: Final = 1 << 24
 # So many of the server's segments in a row that fit nowhere are another connection.
 MAX_STRAYS: Final = 4
 # Packet time that goes back by more than this is a clock that was set, not a reordered packet.
@@ -126,16 +124,18 @@ class FlowTable(StreamOrder):
             way = self._open(network, vni, buf, addresses, v6, start, flags, key, time)
             if way is None:
                 return
-        elif flags & SYN != 0 and way.flow.begins_anew(way.direction, sequence, u32_at(buf, start + 8)):
+        elif (flags & SYN != 0 or way.flow.syn_base >= 0) and way.flow.begins_anew(
+            way.direction, sequence, u32_at(buf, start + 8), flags & SYN != 0
+        ):
             old = way.flow
-            began: i64 = time
             if way.direction == CLIENT_TO_SERVER and old.server.seen:
                 # Whoever wants to hide what follows could send this. The server's answer to it will tell.
                 old.syn_base = (sequence + 1) & SEQUENCE_MASK
                 old.syn_time = time
                 return
-            if u32_at(buf, start + 8) == old.syn_base:
-                began = old.syn_time
+            began: i64 = old.asked_at(u32_at(buf, start + 8))
+            if began < 0:
+                began = time
             self._close(old, CLOSED_REPLACED, began)
             way = self._open(network, vni, buf, addresses, v6, start, flags, key, began)
             if way is None:
@@ -318,7 +318,7 @@ class FlowTable(StreamOrder):
         half = flow.half(direction)
         if flags & SYN != 0:
             return not half.known or ((sequence + 1) & SEQUENCE_MASK) != half.base
-        if not payload or flags & (RST | FIN) != 0 or not half.known:
+        if not payload or flags & (RST | FIN) != 0 or not half.known or flow.ignored:
             return False
         offset: i64 = half.next + sequence_difference(sequence, half.next_sequence)
         if flow.reset:
@@ -360,7 +360,7 @@ class FlowTable(StreamOrder):
         if flow.closing:
             return
         flow.closing = True
-        self._flush(flow, time)
+        self._flush(flow, reason == CLOSED_REPLACED, time)
         flow.closed = True
         if flow.finished() or flow.finishing():
             reason = CLOSED_BY_CLIENT if flow.first_fin == CLIENT_TO_SERVER else CLOSED_BY_SERVER

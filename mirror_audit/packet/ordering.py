@@ -30,10 +30,8 @@ from mirror_audit.packet.streams import (
     SERVER_TO_CLIENT,
 )
 
-__all__ = ["SANE_WINDOW", "StreamOrder"]
+__all__ = ["StreamOrder"]
 
-# An acknowledgement or a segment further than this from what is known is not of this connection.
-SANE_WINDOW: Final = 1 << 30
 # What all connections together may hold back; each one's own limit, times many, would be too much.
 MAX_HELD_TOTAL: Final = 256 << 20
 
@@ -357,10 +355,13 @@ class StreamOrder:
         if listener is not None:
             listener.gap(direction, offset, length, cause, time)
 
-    def _flush(self, flow: Flow, time: i64) -> None:
+    def _flush(self, flow: Flow, replaced: bool, time: i64) -> None:
         """No more packets will fill the holes of `flow`: declare them, in causal order."""
         client = flow.client
         server = flow.server
+        if replaced:
+            # What waits far ahead is its successor's.
+            self.held_total -= client.discard_far() + server.discard_far()
         guard: i64 = 4 * (client.holding() + server.holding()) + 8
         self._drain(flow)
         while guard > 0 and not flow.closed:

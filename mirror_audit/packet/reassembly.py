@@ -9,7 +9,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from mirror_audit.counters import Counters
-from mirror_audit.packet.sequence import sequence_difference
+from mirror_audit.packet.sequence import STRAY_WINDOW, sequence_difference
 
 __all__ = ["HalfStream", "Held"]
 
@@ -125,6 +125,16 @@ class HalfStream:
             self.held = self.held[self.first :]
             self.first = 0
         return item
+
+    def discard_far(self) -> i64:
+        """Forget what was held or acknowledged further ahead than any window; how many bytes were held."""
+        if self.acknowledged > self.next + STRAY_WINDOW:
+            self.acknowledged = self.next
+        limit: i64 = self.next + 2 * STRAY_WINDOW
+        before: i64 = self.held_bytes
+        while self.holding() != 0 and self.held[len(self.held) - 1].offset > limit:
+            self.held_bytes -= len(self.held.pop().data)
+        return before - self.held_bytes
 
     def hold(
         self,

@@ -383,3 +383,90 @@ def test_any_bytes_are_analysed(text: bytes, conforming: bool) -> None:
         found = Analyser(mode).analyse(text, conforming)
         assert set(facts(found)) == {"class", "fingerprint", "normalized", "tables"}
         json.loads(found.comment_tags_json)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT 1", False),
+        ("SELECT set_config('role', 'admin', false)", False),
+        ("SELECT set_config('app.x', 'y', false)", False),
+        ("VALUES (set_config('role', 'admin', false))", False),
+        ("WITH x AS (SELECT set_config('role', 'a', false)) SELECT * FROM x", False),
+        ("SELECT set_config('role', $1, false)", False),
+        ("SELECT set_config($1, $2, false)", True),
+        ("SELECT set_config($1, $2, $3)", True),
+        ("SELECT set_config('ro' || 'le', 'admin', false)", True),
+        ("SELECT set_config('role', 'admin', false)" + ", 1" * 60_000, True),
+        ("SELECT set_config('role', 'admin', false), '" + "x" * 60_000 + "'", True),
+        ("SELECT set_config('role', 'admin', false)," + "(" * 3000 + "1" + ")" * 3000, True),
+        ("EXPLAIN ANALYZE SELECT SET_CONFIG('role', 'admin', false)", True),
+        ("INSERT INTO t SELECT set_config('role', 'admin', false)", True),
+        ("CREATE TABLE t AS SELECT set_config('role', 'admin', false)", True),
+        ("COPY (SELECT set_config('role', 'admin', false)) TO STDOUT", True),
+        ("CALL f(set_config('role', 'admin', false))", True),
+        ("EXECUTE p(set_config('role', 'admin', false))", True),
+        ("PREPARE p AS SELECT set_config('role', 'admin', false)", False),
+        ("UPDATE pg_settings SET setting = 'admin' WHERE name = 'role'", True),
+        ("WITH x AS (UPDATE pg_settings SET setting = 'a') SELECT set_config('app.x', '1', true)", True),
+        (r"""UPDATE U&"pg\005fsettings" SET setting = 'admin'""", True),
+        ("SELECT name FROM pg_settings", False),
+        ("DO $$BEGIN SET ROLE admin; END$$", True),
+        ("do $$begin perform set_config('role', 'admin', false); end$$", True),
+        (r"DO E'BEGIN SET R\x4fLE admin; END'", True),
+        ("DO $$BEGIN UPDATE t SET a = 1; END$$", False),
+        ("SET role = 'admin'", False),
+        ("SET search_path = " + "'a', " * 20_000 + "'b'", True),
+        ("INSERT INTO t VALUES (" + "1, " * 20_000 + "now())", False),
+        ("SETT x", False),
+    ],
+)
+def test_effects_that_are_not_fully_told(text: str, expected: bool) -> None:
+    analyser = Analyser("secrets")
+    assert analyser.analyse(text.encode(), True).hides_effect is expected
+    assert analyser.analyse(text.encode() + b" -- again", True).hides_effect is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("SELECT 'a', client FROM t", False),
+        ("SET Standard_Conforming_Strings = off", True),
+        ("SET /* x */ NAMES 'SJIS'", True),
+        ("set client_encoding to 'SJIS'", True),
+        ("SET LOCAL backslash_quote = on", True),
+        ("SELECT set_config('standard_conforming_strings', 'off', false)", True),
+        ("SELECT set_config('role', 'a', false)", False),
+        ("SELECT f('CLIENT_ENCODING')", True),
+        ("EXECUTE p('backslash_quote', 'on')", True),
+        ("SELECT set_config($1, 'off', false)", True),
+        ("SELECT set_config('a' || 'b', 'off', false)", True),
+        (r"SELECT set_config(E'standard\x5fconforming_strings', 'off', false)", True),
+        ("UPDATE pg_settings SET setting = 'off' WHERE name LIKE 'standard%'", True),
+        ("DO $$BEGIN SET NAMES 'SJIS'; END$$", True),
+        ("DO $$BEGIN NULL; END$$", False),
+    ],
+)
+def test_statements_that_may_change_how_quotes_are_read(text: str, expected: bool) -> None:
+    analyser = Analyser("secrets")
+    assert analyser.analyse(text.encode(), True).sets_quoting is expected
+    assert analyser.analyse(text.replace("'a'", "'b'").encode() + b" ", True).sets_quoting is expected
+
+
+def test_details_of_statements_with_a_secret_are_not_shown() -> None:
+    analyser = Analyser("secrets")
+    assert analyser.redact_detail(b"hunter2", True) == b"***"
+    assert analyser.redact_detail(b"hunter2", False) == b"hunter2"
+    assert analyser.redact_detail(b"x " + CARD.encode(), False) == b"x ***"
+    assert Analyser("none").redact_detail(b"hunter2", True) == b"hunter2"
+    assert Analyser("values").redact_detail(b"Key (a)=(5)", False) == b"Key (a)=(***)"
+
+
+def test_replication_commands_with_a_secret_are_redacted() -> None:
+    analyser = Analyser("secrets")
+    plain = b"START_REPLICATION SLOT s LOGICAL 0/16B3748 (proto_version '1')"
+    assert analyser.replication_command(plain).text is plain
+    text = f"BASE_BACKUP LABEL 'password={SECRET}'".encode()
+    found = analyser.replication_command(text)
+    assert (found.text, found.redacted) == (b"BASE_BACKUP LABEL '***'", True)
+    assert Analyser("none").replication_command(text).text == text

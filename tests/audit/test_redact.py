@@ -142,6 +142,16 @@ def test_secrets_of_statements(text: str, expected: str) -> None:
         (f"SELECT 1/{CARD}", "SELECT 1/ ***"),
         ("SELECT 1 /*a='4111%201111%201111%201111'*/", "SELECT 1 /* *** */"),
         (f'SELECT "{CARD}", "t_{CARD}", t_{CARD}', f'SELECT "***", "t_{CARD}", t_{CARD}'),
+        (r"SELECT E'\x34111111111111111', E'\064\061111111 11111111'", "SELECT '***', '***'"),
+        ("SELECT E'" + "".join(f"\\x{ord(c):02x}" for c in CARD) + "'", "SELECT '***'"),
+        (r"SELECT E'4111\x2D1111\u002D1111\x2d1111'", "SELECT '***'"),
+        (r"SELECT U&'\0034111111111111111', 'x'", "SELECT U&'***', 'x'"),
+        (r"SELECT U&'\+0000341111111\00311111111'", "SELECT U&'***'"),
+        (
+            "SELECT U&'" + "".join(f"!{ord(c):04x}" for c in CARD) + "' UESCAPE /* */ '!', U&'a'",
+            "SELECT U&'***' UESCAPE /* */ '!', U&'a'",
+        ),
+        (r"SELECT U&'\0034111111111111112', E'\x34111111111111112'", None),
         ("SELECT '4111111111111112', '411111111111', '0000000000000000'", None),
         ("SELECT '12345678901234567890123'", None),
         ("SELECT 1700000000001, '2026-11-23 05:54:29.123456'", None),
@@ -227,6 +237,27 @@ def test_none_masks_nothing() -> None:
         (b"plain", True, b"***"),
         (b"4111 1111 1111 1111", False, b"***"),
         (b"host=h password=x1", False, b"host=h password=***"),
+        (b"alter role b password 'x1'", False, b"alter role b password '***'"),
+        (b"CREATE USER b PASSWORD $q$x1$q$ -- y", False, b"CREATE USER b PASSWORD $q$***$q$ -- y"),
+        (b"alter role b password x1", False, b"***"),
+        (b"alter role b password e'\\'x1'", False, b"***"),
+        (
+            b"create user mapping for u server s options (user 'u', password 'x1')",
+            False,
+            b"create user mapping for u server s options (user 'u', password '***')",
+        ),
+        (b"create user mapping for u server s options (pass x1)", False, b"***"),
+        (b"select dblink_connect('c', 'password=x1')", False, b"select dblink_connect('c', 'password=***')"),
+        (b"my password is lost", False, None),
+        (b"mysql://u:x1@h/d", False, b"mysql://u:***@h/d"),
+        (b"https://u:x1/x1@h/?a=b", False, b"https://u:***@h/?a=b"),
+        (b"see redis://:x1@h, amqp://u:x1@h!", False, b"see redis://:***@h, amqp://u:***@h!"),
+        (b'{"u": "mongodb+srv://u:x1@h/d","e":"a@b"}', False, b'{"u": "mongodb+srv://u:***@h/d","e":"a@b"}'),
+        (b'{"u":"https://h:8080/d","e":"a@b"}', False, None),
+        (b"https://h:8080/d?to=a@b", False, None),
+        (b"https://h/d?to=a:b@c", False, None),
+        (b"mysql://h/d?sslpassword=x1&a=b", False, b"mysql://h/d?sslpassword=***&a=b"),
+        (b"postgres://u:x'1\"@h/d", False, b"postgres://u:***@h/d"),
         (b"4111111111111112", False, None),
         (b"\xff\x00", False, None),
     ],
@@ -250,6 +281,11 @@ def test_parameter_values(value: bytes, secret: bool, expected: bytes | None) ->
         ("Key (a, b)=(x1, 5) already exists.", True, "Key (a, b)=(***) already exists."),
         ("Failing row contains (x1, (y), null).", True, "Failing row contains (***)"),
         ('JSON data, line 1: {"a": x1', True, "JSON data, line 1: ***"),
+        ("password x1 is weak", True, "password ***"),
+        ("invalid option Password=x1", True, "invalid option Password ***"),
+        ("mot de passe x1", True, "mot de passe ***"),
+        ('password "x1" is weak', True, "password ***"),
+        ("password authentication failed", False, "password authentication failed"),
         (f"value {CARD} is bad", False, "value *** is bad"),
         ("connection to host=h", False, "connection to host=h"),
     ],
@@ -321,6 +357,55 @@ def test_long_hostile_values_are_redacted(piece: bytes) -> None:
     secrets_only.message(value, True)
     shown = secrets_only.statement(b"SELECT '" + value + b"', 'password'", True, False).text
     assert value not in shown
+
+
+@pytest.mark.parametrize("size", [50_000, 100_000, 400_000])
+@pytest.mark.parametrize(
+    ("before", "piece"),
+    [
+        (b"postgres://@", b"://:"),
+        (b"@", b"://u:1/"),
+        (b"", b"://:@"),
+        (b"postgres://?", b"passw"),
+        (b"http://?", b"?passw"),
+        (b"passw", b"''--"),
+        (b"passw", b"''\n--"),
+        (b"passw", b"'--\n"),
+        (b"user mapping ", b"user mapping"),
+        (b"password='", b"\\'"),
+        (b"", b"secret ="),
+        (b"", b"=("),
+        (b"", b" ("),
+        (b"", b"JSON data, line 1"),
+        (b"", b"\xc2\xab"),
+    ],
+)
+def test_work_is_linear_in_hostile_texts(size: int, before: bytes, piece: bytes) -> None:
+    # Quadratic work takes half a minute and more for the longest of each shape, linear work a moment.
+    text = before + piece * (size // len(piece))
+    mask_conninfo(text)
+    secrets_only.value(text, False)
+    secrets_only.message(text, True)
+    literal_value(b"'" + text, STRING, True)
+    literal_value(b"E'" + text + b"\n'", ESTRING, True)
+    shown = secrets_only.statement(b"SELCT 'passw" + text + b"'", True, False).text
+    assert text not in shown
+
+
+@pytest.mark.parametrize(
+    ("token", "kind", "expected"),
+    [
+        (b"'a'\n'b'", STRING, b"ab"),
+        (b"'a''--\n''b'", STRING, b"a'--\n'b"),
+        (b"'a' -- x\n -- y\n  'b''c'", STRING, b"ab'c"),
+        (b"E'a\\'\\\\' \n '\\n'", ESTRING, b"a'\\\n"),
+        (b"E'a\\", ESTRING, b"a\\"),
+        (b"'a''", STRING, b"a'"),
+        (b"B'01'\n'1'", BITS, b"011"),
+    ],
+)
+def test_what_a_literal_of_several_pieces_says(token: bytes, kind: int, expected: bytes) -> None:
+    assert literal_value(token, kind, True) == expected
 
 
 @given(st.binary(max_size=60), st.booleans(), st.booleans())

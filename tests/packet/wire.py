@@ -50,6 +50,7 @@ __all__ = [
     "Seg",
     "Wire",
     "client",
+    "conversation",
     "data_of",
     "flow_limits",
     "handshake",
@@ -171,6 +172,19 @@ def handshake(**more: Any) -> list[Seg]:
     ]
 
 
+def conversation(**isn: Any) -> list[Seg]:
+    """From the handshake to the last ACK."""
+    other: dict[str, Any] = {"isn": isn.get("peer_isn"), "peer_isn": isn.get("isn")}
+    return [
+        *handshake(**isn),
+        client(0, b"ask", **isn),
+        server(0, b"reply", ack=3, **other),
+        client(3, ack=5, flags=FIN, **isn),
+        server(5, ack=4, flags=FIN, **other),
+        client(4, ack=6, **isn),
+    ]
+
+
 def _swapped(more: dict[str, Any]) -> dict[str, Any]:
     names = {"isn": "peer_isn", "peer_isn": "isn"}
     return {names.get(name, name): value for name, value in more.items()}
@@ -243,6 +257,10 @@ class Wire:
     def story(self, number: int = 0) -> list[str]:
         """The same as lines, with neighbouring data of a direction in one."""
         return told(merged(self.events(number)))
+
+    def stories(self) -> list[list[str]]:
+        """The stories of all connections, in the order of opening."""
+        return [self.story(number) for number in range(len(self.factory.recorders))]
 
     def count(self, name: str) -> int:
         """A counter's value."""
