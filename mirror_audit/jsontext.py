@@ -14,6 +14,7 @@ __all__ = ["is_plain", "write_hex", "write_int", "write_string", "write_string_s
 
 _HEX: Final = b"0123456789abcdef"
 _QUOTE: Final = 0x22
+LARGEST_SCALE: Final = 1_000_000_000_000_000_000  # the next power of ten is no i64
 _BACKSLASH: Final = 0x5C
 
 
@@ -86,7 +87,7 @@ def write_int(w: BytesWriter, value: i64) -> None:
         w.append(u8(48 + value))
         return
     scale: i64 = 10
-    while scale <= value // 10:
+    while scale < LARGEST_SCALE and scale * 10 <= value:
         scale *= 10
     while scale > 0:
         w.append(u8(48 + value // scale % 10))

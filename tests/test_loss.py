@@ -69,6 +69,7 @@ class Whole:
         self.lines = lines(frames, SHOW)
         found = [json.loads(line) for line in self.lines]
         self.statements = {r["id"]: r for r in found if r["kind"] == "statement"}
+        self.ends = {_end(r) for r in found if r["kind"] == "transaction_end"}
         bodies = [r["statement"] for r in self.statements.values()]
         self.texts = {body["text"] for body in bodies} | {body["prepared_text"] for body in bodies}
         self.texts.discard(None)
@@ -84,6 +85,8 @@ class Whole:
             seen.add(record["id"])
             if record["kind"] == "statement":
                 self._statement(record, joined)
+            elif record["kind"] == "transaction_end" and record["transaction_end"]["outcome"] != "unknown":
+                assert _end(record) in self.ends
         return found
 
     def _statement(self, record: Body, joined: bool) -> None:
@@ -121,6 +124,15 @@ class Whole:
             if record["statement"]["coverage"]["complete"]
             and (id_ not in told or set(told[id_]["reasons"]) - NAME_REASONS)
         ]
+
+
+def _end(record: Body) -> tuple[str, int, str, str]:
+    return (
+        record["client_address"],
+        record["client_port"],
+        record["time"],
+        record["transaction_end"]["outcome"],
+    )
 
 
 def _taken_for_utf8(text: str | None) -> str:

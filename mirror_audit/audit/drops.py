@@ -24,6 +24,7 @@ _LOSSES: Final = (
 # A record for each cause at most this often (us of packet time), however many packets are dropped.
 INTERVAL_US: Final = 60_000_000
 
+_NO_FLOW: Final = b"0" * 16
 _NOBODY: Final = (
     b'"session_id":null,"network":null,"vni":null,"client_address":null,"client_port":null,'
     b'"server_address":null,"server_port":null,"proxy_address":null,"proxy_port":null,"user":null,'
@@ -56,7 +57,7 @@ class DropLedger:
             if count <= 0:
                 continue
             self.told[name] = total
-            w = self.writer.begin(KIND_GAP, 0, now, 0, ordinal, _NOBODY)
+            w = self.writer.begin(KIND_GAP, _NO_FLOW, now, 0, ordinal, _NOBODY)
             w.write(b'"direction":null,"bytes":0,"gaps":')
             write_int(w, count)
             w.write(b',"cause":"' + cause + b'","offset_seq":null,"bytes_undecoded":0,"recovered":true')

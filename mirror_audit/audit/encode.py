@@ -52,6 +52,10 @@ _STATUS_I: Final = b'"I"'
 _STATUS_T: Final = b'"T"'
 _STATUS_E: Final = b'"E"'
 NULL: Final = b"null"
+MASK: Final = b"***"
+BYTEA: Final = 17
+# There are some two hundred built-in types; other OIDs are not worth remembering.
+MAX_TYPE_NAMES: Final = 1024
 
 
 class EncodeLimits:
@@ -106,6 +110,7 @@ class StatementEncoder:
         self.analyser = analyser
         self.limits = limits
         self.counters = counters
+        self.type_names: dict[int, bytes] = {}  # as JSON, by OID
 
     def write(self, w: BytesWriter, s: Statement) -> None:
         """The members of the body, without its braces."""
@@ -370,11 +375,13 @@ class StatementEncoder:
         w.write(b'{"oid":')
         write_int(w, oid)
         w.write(b',"type":')
-        name = type_name(oid)
+        name = self.type_names.get(oid)
         if name is None:
-            w.write(NULL)
-        else:
-            write_string(w, name.encode())
+            known = type_name(oid)
+            name = NULL if known is None else b'"' + known.encode() + b'"'
+            if len(self.type_names) < MAX_TYPE_NAMES:
+                self.type_names[int(oid)] = name
+        w.write(name)
         w.write(b',"format":"binary","value":' if binary else b',"format":"text","value":')
         if length < 0:
             w.write(b'null,"encoding":null,"length":null,"truncated":false,"sha256":null,"redacted":false}')
@@ -391,6 +398,11 @@ class StatementEncoder:
             text = to_utf8(text, codec)
         if self.analyser.hides_values or secret or len(text) >= 13:
             hidden = self.analyser.redact_value(text, secret)
+            if hidden is None and (hexadecimal or oid == BYTEA) and binary:
+                # Hexadecimal hides from the eye what is in it, not from a reader.
+                hidden = self.analyser.redact_value(values[start:end], secret)
+                if hidden is not None and not self.analyser.keyed:
+                    hidden = MASK
             if hidden is not None:
                 write_string(w, hidden)
                 w.write(

@@ -56,11 +56,11 @@ LAST_SECOND: Final = 253_402_300_799
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def flow_hash(network: str, source: bytes, source_port: int, target: bytes, target_port: int) -> int:
-    """63 bits that stand for one direction of one pair of endpoints in one network."""
+def flow_hash(network: str, source: bytes, source_port: int, target: bytes, target_port: int) -> bytes:
+    """16 hex digits that stand for one direction of one pair of endpoints in one network."""
     ports = source_port.to_bytes(2, "big") + target_port.to_bytes(2, "big")
-    digest = blake2b(source + b"\x00" + target + ports, digest_size=8, key=network.encode()[:64])
-    return int.from_bytes(digest.digest(), "big") >> 1
+    # A name has no zero byte, so no two of these strings are the same.
+    return blake2b(network.encode() + b"\x00" + source + target + ports, digest_size=8).hexdigest().encode()
 
 
 class RecordWriter:
@@ -80,17 +80,17 @@ class RecordWriter:
         self.starts = starts
         self.bodies = bodies
 
-    def write_id(self, flow: i64, time: i64, sequence: i64, kind: i64, ordinal: i64) -> None:
+    def write_id(self, flow: bytes, time: i64, sequence: i64, kind: i64, ordinal: i64) -> None:
         """The 46 hex digits of an id."""
         w = self.w
-        write_hex(w, flow, 16)
+        w.write(flow)
         write_hex(w, time, 14)
         write_hex(w, sequence, 8)
         write_hex(w, kind, 2)
         write_hex(w, ordinal, 6)
 
     def begin(
-        self, kind: i64, flow: i64, time: i64, sequence: i64, ordinal: i64, session: bytes
+        self, kind: i64, flow: bytes, time: i64, sequence: i64, ordinal: i64, session: bytes
     ) -> BytesWriter:
         """Write the envelope; `session` is its part from session_id to backend_pid, already JSON.
 

@@ -24,13 +24,13 @@ class Identity:
 
     def __init__(self, flow: Flow) -> None:
         name = flow.network.name
-        self.client_hash: i64 = flow_hash(
+        self.client_hash = flow_hash(
             name, flow.client_address, flow.client_port, flow.server_address, flow.server_port
         )
-        self.server_hash: i64 = flow_hash(
+        self.server_hash = flow_hash(
             name, flow.server_address, flow.server_port, flow.client_address, flow.client_port
         )
-        self.session_id = b"%016x%014x" % (self.client_hash, max(int(flow.start_time), 0))
+        self.session_id = self.client_hash + b"%014x" % max(int(flow.start_time), 0)
         self.network = name.encode()
         self.vni: i64 = flow.vni
         self.peer_address = str(ip_address(flow.client_address)).encode()

@@ -107,7 +107,7 @@ class Losses:
         if loss.cause == b"joined_mid_stream" and undecoded == 0:
             return  # nothing was seen of this direction before its first turn
         sequence: i64 = (half.base + loss.offset) & SEQUENCE_MASK
-        flow: i64 = identity.client_hash if client else identity.server_hash
+        flow = identity.client_hash if client else identity.server_hash
         kind: i64 = KIND_UNDECODABLE if loss.undecodable else KIND_GAP
         w = self.writer.begin(kind, flow, loss.time, sequence, 0, identity.json())
         if loss.undecodable:

@@ -181,7 +181,7 @@ class Session(Login):
             # transaction without BEGIN: they are undone together, the "ok" ones too.
             transactions.open_block(finished[0].time)
             last = finished[len(finished) - 1]
-            self._end_block(b"rolled_back", last.offset, last.end, last.ordinal)
+            self._end_block(b"rolled_back", self._place(last), last.end, last.ordinal)
             self.settings.transaction_ended(False)
 
     def _settle(self, status: i64) -> None:
@@ -231,7 +231,7 @@ class Session(Login):
                 outcome = b"committed"
             elif ending == ROLLS_BACK:
                 outcome = b"rolled_back"
-            self._end_block(outcome, statement.offset, statement.end, statement.ordinal)
+            self._end_block(outcome, self._place(statement), statement.end, statement.ordinal)
             self.settings.transaction_ended(ending == COMMITS or ending == PREPARES)
             if transactions.chains(statement):
                 self.counters.transactions += 1
@@ -239,7 +239,7 @@ class Session(Login):
             return
         if (status == IN_BLOCK or status == FAILED) and not transactions.block:
             transactions.open_block(statement.time)
-        if effect != 0 and analysis is not None:
+        if effect != 0 and analysis is not None and not statement.text_cut:
             self._apply(
                 statement, effect, analysis.effect_name, analysis.effect_argument, analysis.effect_parameter
             )
@@ -259,6 +259,10 @@ class Session(Login):
             self.settings.configured(name, value, argument == b"local")
         else:
             self.settings.apply(effect, name, argument)
+
+    def _place(self, statement: Statement) -> i64:
+        """The client's offset for what a statement ended."""
+        return self.client_mark if statement.from_server else statement.offset
 
     def _end_block(self, outcome: bytes, offset: i64, time: i64, ordinal: i64) -> None:
         transactions = self.transactions
@@ -291,7 +295,7 @@ class Session(Login):
         statement.role = self.settings.role()
         statement.search_path = self.settings.path()
         identity = self.identity
-        flow: i64 = identity.client_hash
+        flow = identity.client_hash
         base: i64 = self.flow.client.base
         if statement.from_server:
             flow = identity.server_hash
@@ -314,7 +318,7 @@ class Session(Login):
 
     def _tell_replication(self, statement: Statement, ended: bool) -> None:
         identity = self.identity
-        flow: i64 = identity.client_hash
+        flow = identity.client_hash
         base: i64 = self.flow.client.base
         if statement.from_server:
             flow = identity.server_hash
@@ -332,7 +336,7 @@ class Session(Login):
         statement.progress += 1
         identity = self.identity
         writer = self.writer
-        flow: i64 = identity.client_hash
+        flow = identity.client_hash
         base: i64 = self.flow.client.base
         if statement.from_server:
             flow = identity.server_hash

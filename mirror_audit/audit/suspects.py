@@ -40,29 +40,37 @@ def suspects(text: bytes) -> i64:
                 digits += 1
                 if digits >= _CARD_DIGITS:
                     long = LONG
-            elif i - escape >= _ESCAPE_SIZE and not (
-                c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D)
+            elif (
+                digits > 0
+                and i - escape >= _ESCAPE_SIZE
+                and not (c == 0x20 or c == 0x2D or c == 0x27 or c == 0x25 or (c >= 0x09 and c <= 0x0D))
             ):
                 digits = 0
-        elif c == 0x5C:
-            escape = i
-        elif c != 0x5F:
-            if i - escape >= _ESCAPE_SIZE:
-                digits = 0
-            if c <= 0x40:
-                if c == 0x3A:
-                    uri = uri or (i + 2 < n and text[i + 1] == 0x2F and text[i + 2] == 0x2F)
-                elif c == 0x40 and uri:
-                    count += 1
-            else:
+        elif c > 0x40:
+            if c == 0x5C:
+                escape = i
+            elif c != 0x5F:
+                if digits > 0 and i - escape >= _ESCAPE_SIZE:
+                    digits = 0
                 c |= 0x20
                 if c == 0x70 or c == 0x63 or c == 0x6B:
                     if _secret_at(text, i, c):
                         count += 1
-                    elif c == 0x63 and is_word(text, i - 3, i + 4, b"uescape"):
+                    elif c == 0x63 and i > 2 and (text[i - 1] | 0x20) == 0x73 and _uescape_at(text, i):
                         long = LONG
+        else:
+            if digits > 0 and i - escape >= _ESCAPE_SIZE:
+                digits = 0
+            if c == 0x3A:
+                uri = uri or (i + 2 < n and text[i + 1] == 0x2F and text[i + 2] == 0x2F)
+            elif c == 0x40 and uri:
+                count += 1
         i += 1
     return count + long
+
+
+def _uescape_at(text: bytes, i: i64) -> bool:
+    return is_word(text, i - 3, i + 4, b"uescape")
 
 
 def _secret_at(text: bytes, i: i64, c: i64) -> bool:

@@ -80,7 +80,7 @@ class Transactions:
         if tag == b"ROLLBACK":
             analysis = statement.analysis
             # Without its text it may have been ROLLBACK TO; then the next ReadyForQuery decides.
-            if analysis is not None and analysis.effect != ROLLBACK_TO:
+            if analysis is not None and analysis.effect != ROLLBACK_TO and not statement.text_cut:
                 return ROLLS_BACK
         return STAYS
 

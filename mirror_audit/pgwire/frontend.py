@@ -34,12 +34,12 @@ class FrontendReader:
         elif kind == 0x53:  # S
             listener.sync()
         elif kind == 0x51:  # Q
-            stop = end
-            if missing == 0:
-                # The server reads up to the first zero byte, and so must we.
-                stop = find_zero(buf, start, end)
-                if stop < 0:
+            # The server reads up to the first zero byte, and so must we.
+            stop = find_zero(buf, start, end)
+            if stop < 0:
+                if missing == 0:
                     return False
+                stop = end
             listener.query(buf, start, stop, missing)
         elif kind == 0x50:  # P
             return self._parse(buf, start, end, missing)

@@ -196,7 +196,9 @@ class Opening(MessageSink):
     def server_opening(self, buf: bytes, start: i64, end: i64, offset: i64, time: i64) -> None:
         """Bytes of the server in the phase STARTUP."""
         listener = self.listener
-        if self.answer_wanted and end > start:
+        if end <= start:
+            return
+        if self.answer_wanted:
             answer: i64 = buf[start]
             if self.server_answer(answer, offset, time):
                 if self.phase == ENCRYPTED:

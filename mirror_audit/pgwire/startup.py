@@ -63,7 +63,7 @@ def startup_length(data: bytes) -> i64:
 def looks_like_startup(data: bytes) -> bool:
     """True if `data` is one whole startup packet and nothing else."""
     length: i64 = startup_length(data)
-    if length != len(data):
+    if length <= 0 or length != len(data):
         return False
     major: i64 = u16_at(data, 4)
     return major == 1234 or (major == 3 and data[-1] == 0 and b"user\x00" in data)
