@@ -1,8 +1,8 @@
 """What an observer may say when packets are missing: less, but nothing that is not so.
 
-Real conversations and made-up hostile ones are replayed with segments taken out, cut, doubled and out of order,
-and compared with the whole: a statement told as complete is the very same, one that is not says so, and no text
-appears that was not sent as a statement.
+Real conversations and made-up hostile ones are replayed with segments taken out, cut, doubled and out of
+order, and compared with the whole: a statement told as complete is the very same, one that is not says so,
+and no text appears that was not sent as a statement.
 """
 
 import json
@@ -343,7 +343,8 @@ def test_nothing_planted_is_told_after_many_losses(data: st.DataObject) -> None:
     indices = data_indices(whole.frames)
     lost = data.draw(st.sets(st.sampled_from(indices), max_size=10))
     start = data.draw(st.sampled_from(indices))
-    _nothing_planted(whole.check(drop(whole.frames, *lost, *range(start, start + data.draw(st.integers(0, 9))))))
+    run = range(start, start + data.draw(st.integers(0, 9)))
+    _nothing_planted(whole.check(drop(whole.frames, *lost, *run)))
 
 
 def _nothing_planted(found: list[Body]) -> None:

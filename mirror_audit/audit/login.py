@@ -9,7 +9,7 @@ from typing import Final
 from librt.strings import BytesWriter
 from mypy_extensions import i64
 
-from mirror_audit.audit.encode import StatementEncoder
+from mirror_audit.audit.encode import StatementEncoder, parameter_text
 from mirror_audit.audit.encode_session import (
     MESSAGE,
     Encryption,
@@ -32,7 +32,8 @@ from mirror_audit.audit.identity import Identity
 from mirror_audit.audit.losses import Losses
 from mirror_audit.audit.registry import SessionRegistry
 from mirror_audit.audit.settings_state import SettingsState, option_value
-from mirror_audit.audit.statement import ExchangeLimits
+from mirror_audit.audit.sqlfacts import SET_UNKNOWN
+from mirror_audit.audit.statement import ExchangeLimits, Statement
 from mirror_audit.counters import Counters
 from mirror_audit.octets import find_zero
 from mirror_audit.packet.flow import Flow
@@ -252,6 +253,21 @@ class Login(Exchange):
     def shown(self, value: bytes) -> bytes:
         """A setting's value as far as it may be told: an application_name can hold a connection string."""
         return self.analyser.redact_message(value, False)
+
+    def apply_effect(
+        self, statement: Statement, effect: i64, name: bytes | None, argument: bytes | None, parameter: i64
+    ) -> None:
+        """A statement that set something succeeded."""
+        if effect == SET_UNKNOWN and parameter > 0:
+            # set_config('role', $1, true), as PostgREST does it for each request.
+            portal = statement.portal
+            prepared = statement.prepared
+            value: bytes | None = None
+            if portal is not None and prepared is not None:
+                value = parameter_text(portal, prepared, parameter)
+            self.settings.configured(name, value, argument == b"local")
+        else:
+            self.settings.apply(effect, name, argument)
 
     def join(self, time: i64) -> None:
         """The capture began after this connection did."""

@@ -81,7 +81,7 @@ class Replies(Requests):
         self.asynchronous()
 
     def asynchronous(self) -> None:
-        """A message that answers nothing, if nothing was asked."""
+        """After a message that no statement runs in: what comes next is no part of its answer."""
         if self.first >= len(self.queue) and self.orphan is None:
             self.server_mark = self.message_end  # no statement's answer
 
@@ -105,6 +105,7 @@ class Replies(Requests):
         prepared = request.prepared
         if prepared is not None:
             self.remember(prepared)
+        self.asynchronous()
 
     def bind_complete(self) -> None:
         request = self.head()
@@ -130,6 +131,7 @@ class Replies(Requests):
             self.prepared.pop(request.name, None)
         else:
             self.portals.pop(request.name, None)
+        self.asynchronous()
 
     def parameter_description(self, oids: bytes) -> None:
         request = self.head()
@@ -150,6 +152,7 @@ class Replies(Requests):
         kind: i64 = request.kind
         if kind == DESCRIBE_STATEMENT or kind == DESCRIBE_PORTAL:
             self._pop()
+            self.asynchronous()
         elif kind == QUERY:
             self._started(request.statement)
         else:
@@ -162,6 +165,7 @@ class Replies(Requests):
                 self._mismatch()
         elif request.kind == DESCRIBE_STATEMENT or request.kind == DESCRIBE_PORTAL:
             self._pop()
+            self.asynchronous()
         else:
             self._mismatch()
 

@@ -12,7 +12,6 @@ from mirror_audit.audit.encode import (
     StatementEncoder,
     command_rows,
     cut_utf8,
-    parameter_text,
 )
 from mirror_audit.audit.encode_session import (
     write_replication,
@@ -30,9 +29,6 @@ from mirror_audit.audit.envelope import (
 )
 from mirror_audit.audit.login import Login
 from mirror_audit.audit.registry import SessionRegistry
-from mirror_audit.audit.sqlfacts import (
-    SET_UNKNOWN,
-)
 from mirror_audit.audit.statement import (
     COPY_BOTH,
     OUTCOME_ERROR,
@@ -161,10 +157,12 @@ class Session(Login):
         current: i64 = transactions.status
         left: i64 = len(finished)
         failed: bool = False
+        last = finished[0]
         for statement in finished:
             left -= 1
             if statement.outcome != OUTCOME_SKIPPED:
                 failed = statement.outcome == OUTCOME_ERROR
+                last = statement
             statement.before = current
             if statement.outcome != OUTCOME_SKIPPED and statement.outcome != OUTCOME_UNKNOWN:
                 if not transactions.running:
@@ -180,7 +178,6 @@ class Session(Login):
             # A COMMIT or PREPARE TRANSACTION that failed, and its block is gone; or statements that share a
             # transaction without BEGIN: they are undone together, the "ok" ones too.
             transactions.open_block(finished[0].time)
-            last = finished[len(finished) - 1]
             self._end_block(b"rolled_back", self._place(last), last.end, last.ordinal)
             self.settings.transaction_ended(False)
 
@@ -240,25 +237,11 @@ class Session(Login):
         if (status == IN_BLOCK or status == FAILED) and not transactions.block:
             transactions.open_block(statement.time)
         if effect != 0 and analysis is not None and not statement.text_cut:
-            self._apply(
+            self.apply_effect(
                 statement, effect, analysis.effect_name, analysis.effect_argument, analysis.effect_parameter
             )
             for other in analysis.other_effects:
-                self._apply(statement, other.code, other.name, other.argument, other.parameter)
-
-    def _apply(
-        self, statement: Statement, effect: i64, name: bytes | None, argument: bytes | None, parameter: i64
-    ) -> None:
-        if effect == SET_UNKNOWN and parameter > 0:
-            # set_config('role', $1, true), as PostgREST does it for each request.
-            portal = statement.portal
-            prepared = statement.prepared
-            value: bytes | None = None
-            if portal is not None and prepared is not None:
-                value = parameter_text(portal, prepared, parameter)
-            self.settings.configured(name, value, argument == b"local")
-        else:
-            self.settings.apply(effect, name, argument)
+                self.apply_effect(statement, other.code, other.name, other.argument, other.parameter)
 
     def _place(self, statement: Statement) -> i64:
         """The client's offset for what a statement ended."""

@@ -28,6 +28,7 @@ from mirror_audit.pgwire.opening import AUTHENTICATION, CLIENT, ENCRYPTED, READY
 
 __all__ = ["Connection"]
 
+HEADER: Final = 5  # type byte and length
 QUIET: Final = 2  # BOUNDARY_QUIET of packet.streams
 READY_FOR_QUERY: Final = b"Z\x00\x00\x00\x05"
 
@@ -68,6 +69,9 @@ class Connection(Opening):
                         self.ready_wanted = 1
                 else:
                     self.frontend.feed(buf, start, end, offset, time)
+                    if self.client_lost:
+                        # Its framing broke at a header; what is behind that was not read.
+                        self.client_undecoded += offset + end - start - self.frontend.message_offset - HEADER
             elif self.server_lost:
                 self.server_undecoded += end - start
                 self.keep_tail(buf, start, end, offset)
@@ -76,7 +80,13 @@ class Connection(Opening):
             else:
                 self.backend.feed(buf, start, end, offset, time)
                 if self.listener.out_of_step:
+                    self.server_undecoded += offset + end - start - self.backend.message_end
                     self._out_of_step(offset + end - start)
+                elif self.server_lost:
+                    read: i64 = self.backend.message_end
+                    if read <= self.backend.message_offset:
+                        read = self.backend.message_offset + HEADER  # it broke at this header
+                    self.server_undecoded += offset + end - start - read
             return
         if phase == STARTUP:
             if direction == CLIENT:
@@ -142,6 +152,8 @@ class Connection(Opening):
         """Tell the listener of rows and COPY data that were counted so far."""
         listener = self.listener
         framer = self.backend
+        if framer.rows != 0 or framer.copy_rows != 0:
+            self.server_idle = False
         if framer.rows != 0:
             rows: i64 = framer.rows
             framer.rows = 0
@@ -295,6 +307,7 @@ class Connection(Opening):
         self.server_may_resume = False  # the answer to an earlier turn did not come
         if self.listener.pipelined and boundary != QUIET:
             return
+        self.flush_counts()
         if self.server_lost:
             # Nothing seen behind a hole will do if the client was never lost; else the order in which the two
             # sides spoke is a guess.

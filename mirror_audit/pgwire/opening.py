@@ -152,6 +152,8 @@ class Opening(MessageSink):
                 self.opening = None
                 self.frontend.feed(data, 0, len(data), rest, time)
                 return
+            elif self.phase == FINISHED or self.phase == UNDECODABLE:
+                self.client_undecoded += len(data)
         if len(data) == 0 or self.phase != STARTUP:
             self.opening = None
 

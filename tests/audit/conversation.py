@@ -61,7 +61,7 @@ def done(*tags: str, status: str = "I") -> bytes:
     return b"".join(command_complete(tag) for tag in tags) + ready(status)
 
 
-def opened(port: int = 40000, *, server_port: int = 5432, greeting: bytes = b"", **options: str) -> TcpTrace:
+def opened(port: int = 40000, *, server_port: int = 5432, greeting: bytes = b"", **options: Any) -> TcpTrace:
     """A connection that is logged in; `options` are startup parameters."""
     trace = TcpTrace(client=("10.0.1.10", port), server=("10.0.2.20", server_port))
     trace.open()

@@ -215,7 +215,10 @@ def forgotten(text: str, tag: str) -> list[Turn]:
         forgotten("discard all", "DISCARD ALL"),
         [(run("never"), error("unknown", "26000") + ready())],
         [(execute("never") + sync(), error("unknown", "34000") + ready())],
-        [(parse("select 1", "s") + close("s") + run("s"), b""), (b"", PREPARED[:5] + close_complete() + TAKEN)],
+        [
+            (parse("select 1", "s") + close("s") + run("s"), b""),
+            (b"", PREPARED[:5] + close_complete() + TAKEN),
+        ],
     ],
 )
 def test_name_that_means_nothing(turns: list[Turn]) -> None:
@@ -238,7 +241,13 @@ def test_sql_prepare_and_execute() -> None:
     )
 
     behind = "select * from secrets"
-    assert [one and one.strip() for one in found.columns("prepared_text")] == [None, behind, behind, None, None]
+    assert [one and one.strip() for one in found.columns("prepared_text")] == [
+        None,
+        behind,
+        behind,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,13 @@ from tests.audit.conversation import SELECTED, Turn, done, records, talk
 from tests.support.pgmsg import (
     bind,
     bind_complete,
+    command_complete,
     copy_data,
     copy_done,
     copy_fail,
     copy_in_response,
     copy_out_response,
+    data_row,
     error,
     execute,
     notice,
@@ -86,10 +88,11 @@ def test_copy(turns: list[Turn], outcome: str, copy: dict[str, Any]) -> None:
         parameter_status("TimeZone", "UTC"),
         notice("one") + notification("two") + parameter_status("application_name", "three"),
     ],
+    ids=["notice", "notification", "status", "all"],
 )
 def test_messages_that_may_come_at_any_time(extra: bytes) -> None:
     batch = parse("select 1", "s") + bind(name="s") + execute() + sync()
-    replies = (parse_complete(), bind_complete(), SELECTED, ready())
+    replies = (parse_complete(), bind_complete(), data_row("1"), command_complete("SELECT 1"), ready())
     found = records(
         talk(
             (b"", extra),

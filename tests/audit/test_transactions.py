@@ -71,7 +71,8 @@ CASES: dict[str, tuple[list[Turn], list[Step], list[tuple[int, str, int]]]] = {
     "before one Sync": (
         [
             (
-                b"".join(parse(text) + bind() + execute() for text in ("begin", "select 1", "commit")) + sync(),
+                b"".join(parse(text) + bind() + execute() for text in ("begin", "select 1", "commit"))
+                + sync(),
                 b"".join(
                     parse_complete() + bind_complete() + command_complete(tag)
                     for tag in ("BEGIN", "SELECT 1", "COMMIT")
@@ -100,7 +101,9 @@ def test_transactions(turns: list[Turn], steps: list[Step], ends: list[tuple[int
     found = records(talk(*turns))
 
     assert found.columns("transaction_before", "transaction_after", "transaction") == steps
-    shown = [(one["transaction"], one["outcome"], one["statements"]) for one in found.bodies("transaction_end")]
+    shown = [
+        (one["transaction"], one["outcome"], one["statements"]) for one in found.bodies("transaction_end")
+    ]
     assert shown == ends
     assert found[-1]["session_end"]["transactions"] == max(step[2] or 0 for step in steps)
 

@@ -1,7 +1,7 @@
 """A listener that writes down every call, and a connection that is fed from a short script.
 
-A script is a sequence of `Step`: bytes or a hole of one direction. `run` feeds it in pieces of any size, so that
-a test can ask for the same calls whatever the segmentation.
+A script is a sequence of `Step`: bytes or a hole of one direction. `run` feeds it in pieces of any size, so
+that a test can ask for the same calls whatever the segmentation.
 """
 
 from collections.abc import Callable, Iterable
@@ -73,7 +73,7 @@ for _name in METHODS:
 
 @dataclass(frozen=True)
 class Step:
-    """`data` of a direction or, if that is empty, a hole of `lost` bytes; `boundary` as in `Connection.data`."""
+    """`data` of a direction or, if empty, a hole of `lost` bytes; `boundary` as in `Connection.data`."""
 
     direction: int
     data: bytes = b""

@@ -196,9 +196,7 @@ class Wire:
         self.listener = Recorder()
         self.counters = Counters()
         self.budget = Budget(budget)
-        self.connection = Connection(
-            self.listener, mid_stream, max_message_bytes, self.budget, self.counters
-        )
+        self.connection = Connection(self.listener, mid_stream, max_message_bytes, self.budget, self.counters)
         self.feed: Feed = feed
         self.offsets = [0, 0]
         self.time = 0

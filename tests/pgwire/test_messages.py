@@ -15,8 +15,8 @@ IMPOSSIBLE_SERVER: Call = ("lost", 1, b"impossible_length")
 SMALL, MEDIUM, LARGE = 10_004, 65_540, 0x3FFFFFFF + 4
 FRONTEND = {"B": LARGE, "C": SMALL, "D": SMALL, "E": SMALL, "F": LARGE, "H": SMALL, "P": LARGE, "Q": LARGE}
 FRONTEND |= {"S": SMALL, "X": SMALL, "c": SMALL, "d": LARGE, "f": SMALL, "p": MEDIUM}
-BACKEND = {kind: 4 for kind in "123Icns"} | {"Z": 5} | {kind: MEDIUM for kind in "CGHKRSWv"}
-BACKEND |= {kind: LARGE for kind in "ADENTVdt"}
+BACKEND = dict.fromkeys("123Icns", 4) | {"Z": 5} | dict.fromkeys("CGHKRSWv", MEDIUM)
+BACKEND |= dict.fromkeys("ADENTVdt", LARGE)
 
 
 def lost(direction: int, kind: str, length: int) -> bool:
