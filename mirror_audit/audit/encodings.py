@@ -49,6 +49,10 @@ _CODECS: Final = {
 }
 
 
+# What Python makes of single bytes that Shift JIS does not have.
+_NOT_SJIS: Final = ("\x80", "\xa0", "\uf8f0", "\uf8f1", "\uf8f2", "\uf8f3")
+
+
 def codec_of(encoding: bytes) -> str | None:
     """The codec for a value of client_encoding; None if its bytes are to be taken as UTF-8."""
     # The server compares names without case and punctuation, too.
@@ -64,6 +68,10 @@ def to_utf8(raw: bytes, codec: str) -> bytes:
         text = raw.decode(codec)
     except (UnicodeError, LookupError):
         return raw
-    if codec == "shift_jis_2004":
+    if codec == "cp932":
+        for c in _NOT_SJIS:
+            if c in text:
+                return raw
+    elif codec == "shift_jis_2004":
         text = text.replace("\u00a5", "\\").replace("\u203e", "~")
     return text.encode()

@@ -70,7 +70,7 @@ class RecordWriter:
         self.write = write
         self.counters = counters
         self.w = BytesWriter()
-        self.second: i64 = -1
+        self.second: i64 = -(1 << 62)  # none yet
         self.second_text = b""
         starts: list[bytes] = []
         bodies: list[bytes] = []

@@ -222,6 +222,7 @@ class Login(Exchange):
         self.registry.add(self.flow, key_digest, identity)
 
     def parameter_status(self, name: bytes, value: bytes) -> None:
+        self.asynchronous()
         name = name[:MAX_VALUE_BYTES]
         value = value[:MAX_VALUE_BYTES]
         if not self.started and (len(self.parameters) < MAX_PARAMETERS or name in self.parameters):

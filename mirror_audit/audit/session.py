@@ -174,7 +174,12 @@ class Session(Login):
             self._tell_statement(statement)
             self._take_effect(statement, current)
         transactions.status = current
-        if failed and status == IDLE and (transactions.block or transactions.statements > 1):
+        if (
+            failed
+            and status == IDLE
+            and not transactions.doubtful
+            and (transactions.block or transactions.statements > 1)
+        ):
             # A COMMIT or PREPARE TRANSACTION that failed, and its block is gone; or statements that share a
             # transaction without BEGIN: they are undone together, the "ok" ones too.
             transactions.open_block(finished[0].time)
@@ -234,6 +239,10 @@ class Session(Login):
                 self.counters.transactions += 1
                 transactions.open_block(statement.end)
             return
+        if statement.tag == b"ROLLBACK" and (analysis is None or statement.text_cut):
+            # All of it, or to a savepoint?
+            transactions.doubtful = True
+            self.settings.forget()
         if (status == IN_BLOCK or status == FAILED) and not transactions.block:
             transactions.open_block(statement.time)
         if effect != 0 and analysis is not None and not statement.text_cut:
@@ -378,7 +387,9 @@ class Session(Login):
             if self.status_before == IDLE and transactions.block:
                 self._end_block(b"unknown", self.client_mark, self.message_time, 0)
                 self.settings.forget()
-            elif not transactions.block:
+            elif transactions.block:
+                transactions.doubtful = True
+            else:
                 transactions.end()
 
     def malformed(self, direction: i64, kind: i64) -> None:

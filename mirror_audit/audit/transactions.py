@@ -30,6 +30,7 @@ class Transactions:
         self.running: bool = False
         self.block: bool = False
         self.implicit: bool = False  # the block was begun by no statement
+        self.doubtful: bool = False  # the block may have ended, and another begun, out of sight
         self.statements: i64 = 0
         self.start: i64 = 0
 
@@ -52,6 +53,7 @@ class Transactions:
         """The transaction is over."""
         self.running = False
         self.block = False
+        self.doubtful = False
 
     def after(self, statement: Statement, status: i64) -> i64:
         """The status that a statement leaves, as far as its outcome and tag tell; `status` was before."""
